@@ -1,0 +1,4 @@
+//! How members agree on the data: raft, its log, and the application of what was decided.
+pub mod consensus;
+pub mod messages;
+pub mod wal;

@@ -1,0 +1,1 @@
+//! What a log record is and what survives a crash.

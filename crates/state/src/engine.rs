@@ -1,0 +1,137 @@
+//! The storage port: ordered tables with one writer and cheap immutable views.
+//!
+//! The state machine reaches bytes through this port only. An engine keeps two kinds of things:
+//! the *history*, one [`Record`] per change ordered by [`Version`], and a few small *tables* of
+//! bytes ([`Table`]). Everything that one log entry changed, its log index included, arrives in one
+//! [`Batch`]: after a crash an engine may be behind the log, never ahead of it and never torn.
+//!
+//! ```text
+//!           commit(batch)                    view()
+//!   State ───────────────▶ Engine ──────────────────────▶ Arc<dyn EngineView>
+//!  (one writer)            memory | rocksdb               readers, snapshots, hashes
+//! ```
+//!
+//! What an engine does not do: it knows nothing of keys, leases or revisions beyond their order.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::mvcc::record::{BadRecord, Record};
+use crate::schema::Table;
+use crate::types::{LogIndex, Version};
+
+pub mod cow_tree;
+pub mod memory;
+
+/// One change of a [`Batch`].
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Add a change to the history. Versions arrive in ascending order.
+    Append(Record),
+    /// Forget a change: nobody may read it any more.
+    Forget(Version),
+    /// Set a row.
+    Put(Table, Bytes, Bytes),
+    /// Remove a row; absent rows are fine.
+    Delete(Table, Bytes),
+}
+
+/// Changes that become visible together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// In the order in which they are to be done.
+    pub writes: Vec<Write>,
+}
+
+/// Where the bytes are.
+pub trait Engine: Send {
+    /// Makes all of `batch` visible to views taken from now on.
+    ///
+    /// # Errors
+    /// The storage failed: the member must stop, nothing of the batch may be relied on.
+    fn commit(&mut self, batch: Batch) -> Result<(), EngineError>;
+
+    /// What the engine holds now, unchanged by later commits. Cheap.
+    fn view(&self) -> Arc<dyn EngineView>;
+
+    /// The highest log index whose effects survive a crash of the process and of the machine by
+    /// the engine's own means; the log must be kept above it. 0 for an engine without a disk.
+    fn durable_index(&self) -> LogIndex;
+
+    /// Whether records keep their values in memory, so that a present value needs no look-up.
+    fn keeps_values_resident(&self) -> bool;
+
+    /// How much the data takes.
+    fn size(&self) -> EngineSize;
+}
+
+/// Bytes as the operator sees them in `Status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineSize {
+    /// Bytes allocated for the data set; what the quota is compared with.
+    pub total_bytes: u64,
+    /// Bytes of it that hold data.
+    pub in_use_bytes: u64,
+}
+
+/// An immutable state of an [`Engine`].
+pub trait EngineView: Send + Sync {
+    /// The change named `version`, if it is still kept, with its value.
+    ///
+    /// # Errors
+    /// The storage failed or holds something else than a record.
+    fn record(&self, version: Version) -> Result<Option<Record>, EngineError>;
+
+    /// Visits the history in ascending order from `from` to before `until`, until told to stop.
+    ///
+    /// # Errors
+    /// As for [`EngineView::record`].
+    fn scan_history(
+        &self,
+        from: Version,
+        until: Version,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), EngineError>;
+
+    /// The row at `key`.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+
+    /// Visits the rows of `table` in ascending order of their keys from `from` on, until told to
+    /// stop.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError>;
+}
+
+/// The storage failed or holds something it should not.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A read or write of the engine's files failed.
+    #[error("{operation} in the storage engine")]
+    Storage {
+        /// What the engine was doing.
+        operation: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The history holds bytes that are not a record.
+    #[error("read the history")]
+    Record(#[from] BadRecord),
+    /// A row does not have the form its table prescribes.
+    #[error("decode a row of table {table:?}")]
+    Row {
+        /// Whose row it is.
+        table: Table,
+    },
+}

@@ -1,0 +1,1 @@
+//! Bounds of the state machine, each with its unit and its reason.

@@ -1,0 +1,387 @@
+//! One version of a key: the bytes a client will see, and the link to the version before it.
+//!
+//! A record is encoded once, when its command is applied, as the wire bytes of etcd's
+//! `mvccpb.KeyValue` (ascending field order, defaults omitted). Range, watch, hash and snapshot all
+//! use these bytes as they stand.
+//!
+//! ```text
+//! put        key=1 create_revision=2 mod_revision=3 version=4 value=5 lease=6
+//! tombstone  key=1
+//! stored     as put, without the value: the engine has it
+//! ```
+//!
+//! Newest first, the versions of a key form a chain through [`Record::previous`]; a sweep cuts the
+//! chain behind the oldest version anybody may still read.
+
+use arc_swap::ArcSwapAny;
+use bytes::Bytes;
+use triomphe::ThinArc;
+
+use crate::types::{LeaseId, Revision, Version};
+
+/// What a [`Record`] says about its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// The key has a value and the record holds it.
+    Resident,
+    /// The key has a value; the record holds everything but it, the engine holds it.
+    Stored,
+    /// The key was deleted.
+    Tombstone,
+}
+
+/// The fixed part of a record. Public only because [`Link`] names it.
+#[derive(Debug)]
+pub struct RecordHead {
+    version: Version,
+    kind: RecordKind,
+    previous: Link,
+}
+
+/// A place that holds a record or nothing, readable while its one writer changes it.
+pub type Link = ArcSwapAny<Option<ThinArc<RecordHead, u8>>>;
+
+/// A shared, immutable version of a key. Cloning counts a reference and copies nothing.
+#[derive(Clone, Debug)]
+pub struct Record(ThinArc<RecordHead, u8>);
+
+/// The fields of a put without its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutFields {
+    /// Revision of the put that began this life of the key.
+    pub create_revision: Revision,
+    /// Revision of this put.
+    pub mod_revision: Revision,
+    /// Counts the puts of this life from 1.
+    pub version: i64,
+    /// The lease the key is attached to, or [`LeaseId::NONE`].
+    pub lease: LeaseId,
+}
+
+impl Record {
+    /// A put whose bytes hold the value. `sub` is its place in its transaction.
+    #[must_use]
+    pub fn put(sub: u32, key: &[u8], fields: PutFields, value: &[u8]) -> Record {
+        Record::encode(sub, RecordKind::Resident, key, Some(fields), value)
+    }
+
+    /// The same put when the engine keeps the value.
+    #[must_use]
+    pub fn stored(sub: u32, key: &[u8], fields: PutFields) -> Record {
+        Record::encode(sub, RecordKind::Stored, key, Some(fields), b"")
+    }
+
+    /// A deletion.
+    #[must_use]
+    pub fn tombstone(version: Version, key: &[u8]) -> Record {
+        let mut bytes = Vec::with_capacity(key.len() + 6);
+        wire::bytes_field(&mut bytes, 1, key);
+        Record::from_parts(version, RecordKind::Tombstone, &bytes)
+    }
+
+    /// Takes a record as an engine or a snapshot kept it.
+    ///
+    /// # Errors
+    /// [`BadRecord`] if the bytes are not a `KeyValue` in canonical form with a key, or, for a put,
+    /// if they disagree with `version`.
+    pub fn from_wire(version: Version, tombstone: bool, bytes: &[u8]) -> Result<Record, BadRecord> {
+        let parsed = wire::parse(bytes).ok_or(BadRecord { version })?;
+        let consistent = if tombstone {
+            parsed.fields == wire::ZERO && parsed.value.is_empty()
+        } else {
+            parsed.fields.mod_revision == version.main && parsed.fields.version > 0
+        };
+        if !consistent || parsed.key.is_empty() {
+            return Err(BadRecord { version });
+        }
+        let kind = if tombstone { RecordKind::Tombstone } else { RecordKind::Resident };
+        Ok(Record::from_parts(version, kind, bytes))
+    }
+
+    fn encode(
+        sub: u32,
+        kind: RecordKind,
+        key: &[u8],
+        fields: Option<PutFields>,
+        value: &[u8],
+    ) -> Record {
+        let fields = fields.unwrap_or(wire::ZERO);
+        let mut bytes = Vec::with_capacity(key.len() + value.len() + 48);
+        wire::bytes_field(&mut bytes, 1, key);
+        wire::int_field(&mut bytes, 2, fields.create_revision.0);
+        wire::int_field(&mut bytes, 3, fields.mod_revision.0);
+        wire::int_field(&mut bytes, 4, fields.version);
+        wire::bytes_field(&mut bytes, 5, value);
+        wire::int_field(&mut bytes, 6, fields.lease.0);
+        Record::from_parts(Version { main: fields.mod_revision, sub }, kind, &bytes)
+    }
+
+    fn from_parts(version: Version, kind: RecordKind, bytes: &[u8]) -> Record {
+        let head = RecordHead { version, kind, previous: Link::new(None) };
+        Record(ThinArc::from_header_and_slice(head, bytes))
+    }
+
+    /// Which change this is.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.0.header.header.version
+    }
+
+    /// The main revision of the change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.version().main
+    }
+
+    /// Whether it is a put with or without its value, or a deletion.
+    #[must_use]
+    pub fn kind(&self) -> RecordKind {
+        self.0.header.header.kind
+    }
+
+    /// Whether the key exists after this change.
+    #[must_use]
+    pub fn is_put(&self) -> bool {
+        self.kind() != RecordKind::Tombstone
+    }
+
+    /// The wire bytes of the `KeyValue`, as far as this record holds them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.slice
+    }
+
+    /// The wire bytes as a buffer that shares this record's memory.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        wire::key(self.bytes())
+    }
+
+    /// Revisions, version and lease of a put; all zero for a tombstone.
+    #[must_use]
+    pub fn fields(&self) -> PutFields {
+        wire::parse(self.bytes()).expect("a record is canonical by construction").fields
+    }
+
+    /// The value; empty for a tombstone.
+    ///
+    /// # Panics
+    /// If the engine holds it ([`RecordKind::Stored`]): the caller forgot to fetch it.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        assert!(self.kind() != RecordKind::Stored, "value of {:?} is not resident", self.version());
+        wire::parse(self.bytes()).expect("a record is canonical by construction").value
+    }
+
+    /// The place of the version before this one.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.0.header.header.previous
+    }
+
+    /// The version before this one, unless a sweep has cut it off.
+    #[must_use]
+    pub fn previous(&self) -> Option<Record> {
+        self.link().load_full().map(Record)
+    }
+
+    /// The newest version in `link`.
+    #[must_use]
+    pub fn load(link: &Link) -> Option<Record> {
+        link.load_full().map(Record)
+    }
+
+    /// Makes `record` what `link` holds.
+    pub fn store(link: &Link, record: Option<Record>) {
+        link.store(record.map(|record| record.0));
+    }
+}
+
+impl AsRef<[u8]> for Record {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl Drop for RecordHead {
+    /// Frees a long chain one by one: the derived drop would recurse once per version.
+    fn drop(&mut self) {
+        let mut next = self.previous.swap(None);
+        while let Some(record) = next {
+            // Only the last holder may take it apart; for others it just counts down.
+            if ThinArc::strong_count(&record) != 1 {
+                break;
+            }
+            next = record.header.header.previous.swap(None);
+        }
+    }
+}
+
+/// Bytes from an engine or a snapshot that are not the record they should be.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("decode the record of {} sub {}", version.main, version.sub)]
+pub struct BadRecord {
+    /// The history key under which they were found.
+    pub version: Version,
+}
+
+/// Just enough of protobuf's wire format for `mvccpb.KeyValue`, whose schema is frozen.
+/// Source: <https://protobuf.dev/programming-guides/encoding/>.
+mod wire {
+    use super::PutFields;
+    use crate::types::{LeaseId, Revision};
+
+    pub(super) const ZERO: PutFields = PutFields {
+        create_revision: Revision(0),
+        mod_revision: Revision(0),
+        version: 0,
+        lease: LeaseId(0),
+    };
+
+    pub(super) struct Parsed<'a> {
+        pub(super) key: &'a [u8],
+        pub(super) fields: PutFields,
+        pub(super) value: &'a [u8],
+    }
+
+    const VARINT: u8 = 0;
+    const LENGTH_DELIMITED: u8 = 2;
+
+    fn varint(out: &mut Vec<u8>, mut value: u64) {
+        while value >= 0x80 {
+            out.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        out.push(value.to_le_bytes()[0]);
+    }
+
+    pub(super) fn int_field(out: &mut Vec<u8>, number: u8, value: i64) {
+        if value != 0 {
+            out.push(number << 3 | VARINT);
+            varint(out, value.cast_unsigned());
+        }
+    }
+
+    pub(super) fn bytes_field(out: &mut Vec<u8>, number: u8, value: &[u8]) {
+        if !value.is_empty() {
+            out.push(number << 3 | LENGTH_DELIMITED);
+            varint(out, value.len() as u64);
+            out.extend_from_slice(value);
+        }
+    }
+
+    fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (first, rest) = bytes.split_first()?;
+            *bytes = rest;
+            value |= u64::from(first & 0x7f).checked_shl(shift)?;
+            if first & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let len = usize::try_from(read_varint(bytes)?).ok()?;
+        let (field, rest) = bytes.split_at_checked(len)?;
+        *bytes = rest;
+        Some(field)
+    }
+
+    /// The key of a canonical record: always the first field.
+    pub(super) fn key(mut bytes: &[u8]) -> &[u8] {
+        match bytes.split_first() {
+            Some((&tag, rest)) if tag == 1 << 3 | LENGTH_DELIMITED => {
+                bytes = rest;
+                read_bytes(&mut bytes).expect("a record is canonical by construction")
+            }
+            _ => b"",
+        }
+    }
+
+    /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once.
+    pub(super) fn parse(mut bytes: &[u8]) -> Option<Parsed<'_>> {
+        let mut parsed = Parsed { key: b"", fields: ZERO, value: b"" };
+        let mut last = 0;
+        while let Some((&tag, rest)) = bytes.split_first() {
+            bytes = rest;
+            let (number, wire_type) = (tag >> 3, tag & 7);
+            if number <= last {
+                return None;
+            }
+            last = number;
+            match (number, wire_type) {
+                (1, LENGTH_DELIMITED) => parsed.key = read_bytes(&mut bytes)?,
+                (5, LENGTH_DELIMITED) => parsed.value = read_bytes(&mut bytes)?,
+                (2 | 3 | 4 | 6, VARINT) => {
+                    let value = read_varint(&mut bytes)?.cast_signed();
+                    match number {
+                        2 => parsed.fields.create_revision = Revision(value),
+                        3 => parsed.fields.mod_revision = Revision(value),
+                        4 => parsed.fields.version = value,
+                        _ => parsed.fields.lease = LeaseId(value),
+                    }
+                }
+                _ => return None,
+            }
+        }
+        Some(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> PutFields {
+        PutFields {
+            create_revision: Revision(2),
+            mod_revision: Revision(300),
+            version: 7,
+            lease: LeaseId(-1),
+        }
+    }
+
+    #[test]
+    fn a_put_reads_back_what_went_in() {
+        let record = Record::put(3, b"key", fields(), b"value");
+        assert_eq!(record.key(), b"key");
+        assert_eq!(record.value(), b"value");
+        assert_eq!(record.fields(), fields());
+        assert_eq!(record.version(), Version { main: Revision(300), sub: 3 });
+        let again = Record::from_wire(record.version(), false, record.bytes()).unwrap();
+        assert_eq!(again.bytes(), record.bytes());
+    }
+
+    #[test]
+    fn bytes_that_are_not_a_record_are_refused() {
+        let record = Record::put(0, b"key", fields(), b"value");
+        let bytes = record.bytes();
+        for cut in 0..bytes.len() {
+            // A cut may end at a field boundary and still lack fields: then revisions disagree.
+            let read = Record::from_wire(record.version(), false, &bytes[..cut]);
+            assert!(read.is_err() || cut > 10, "cut at {cut}");
+        }
+        assert!(Record::from_wire(Version::first_of(Revision(1)), false, bytes).is_err());
+        assert!(Record::from_wire(record.version(), true, bytes).is_err());
+    }
+
+    #[test]
+    fn a_chain_of_a_million_versions_is_freed_without_recursion() {
+        let mut newest = Record::put(0, b"k", fields(), b"v");
+        for _ in 0..1_000_000 {
+            let next = Record::put(0, b"k", fields(), b"v");
+            Record::store(next.link(), Some(newest));
+            newest = next;
+        }
+        drop(newest);
+    }
+}

@@ -1,0 +1,76 @@
+//! Every table beside the history, with an example row each.
+//!
+//! | table | key | value | example |
+//! |---|---|---|---|
+//! | `Meta` | name | see [`meta`] | `applied` → log index 17, term 2 |
+//! | `Lease` | lease id, 8 bytes big-endian | `LeaseRow` | `…32695410dcc0ca06` → ttl 60 s, deadline |
+//! | `Member` | member id, 8 bytes big-endian | `MemberRow` | `8e9e05c52164694d` → `default`, URLs |
+//! | `Alarm` | member id, alarm type byte | empty | `8e9e05c52164694d`, 1 (NOSPACE) |
+//! | `User`, `Role` | name | reserved for authentication | |
+//! | `Keys` | key | newest version without its value | only in engines that keep values on disk |
+//!
+//! Each table has a one-byte prefix, so that an engine with one ordered key space can hold them all.
+//! A prefix is never used for anything else again.
+
+/// A table of small rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// Single values: what has been applied, compacted, decided.
+    Meta = b'm',
+    /// Leases by id.
+    Lease = b'l',
+    /// Members by id.
+    Member = b'c',
+    /// Active alarms.
+    Alarm = b'a',
+    /// Users by name.
+    User = b'u',
+    /// Roles by name.
+    Role = b'r',
+    /// Newest version of each live key, without the value.
+    Keys = b'k',
+}
+
+impl Table {
+    /// All tables, in the order of their prefixes.
+    pub const ALL: [Table; 7] = [
+        Table::Alarm,
+        Table::Member,
+        Table::Keys,
+        Table::Lease,
+        Table::Meta,
+        Table::Role,
+        Table::User,
+    ];
+
+    /// The byte in front of each key in an engine with one key space.
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        self as u8
+    }
+
+    /// The table with this prefix.
+    #[must_use]
+    pub fn from_prefix(prefix: u8) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.prefix() == prefix)
+    }
+}
+
+/// Row keys of [`Table::Meta`]. Numbers are 8 bytes, big-endian.
+pub mod meta {
+    /// Log index and term of the last entry whose effects the engine holds: 16 bytes.
+    pub const APPLIED: &[u8] = b"applied";
+    /// Cluster time of the last batch applied.
+    pub const CLUSTER_TIME: &[u8] = b"cluster-time";
+    /// Revision of the store; needed when compaction has removed the newest change.
+    pub const REVISION: &[u8] = b"revision";
+    /// Lowest revision that may be read; absent before the first compaction.
+    pub const COMPACTED: &[u8] = b"compacted";
+    /// Revision up to which superseded versions have been removed.
+    pub const SWEPT: &[u8] = b"swept";
+    /// Cluster version as text, `3.7.0`.
+    pub const CLUSTER_VERSION: &[u8] = b"cluster-version";
+    /// Voters and learners at the applied index, as the consensus needs them on opening.
+    pub const CONF_STATE: &[u8] = b"conf-state";
+}

@@ -1,0 +1,106 @@
+//! What readers hold: the state at one revision, without a lock and without stopping anybody.
+//!
+//! [`Reader`] is the door: every reader of a member has a clone. [`Reader::latest`] pairs the view
+//! of the index with a view of the engine that is at least as new, so that every version the index
+//! shows can be found in the history.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::engine::EngineView;
+use crate::mvcc::index::{IndexReader, IndexView, ViewError};
+use crate::types::Revision;
+
+/// Opens views. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    index: IndexReader,
+    engine: Arc<ArcSwap<EngineHandle>>,
+}
+
+/// Lets an [`ArcSwap`] hold an unsized view.
+pub(crate) struct EngineHandle(pub(crate) Arc<dyn EngineView>);
+
+/// The state at one revision.
+#[derive(Clone)]
+pub struct ReadView {
+    index: IndexView,
+    engine: Arc<dyn EngineView>,
+    store_revision: Revision,
+}
+
+impl Reader {
+    pub(crate) fn new(index: IndexReader, engine: Arc<ArcSwap<EngineHandle>>) -> Reader {
+        Reader { index, engine }
+    }
+
+    /// The newest state.
+    #[must_use]
+    pub fn latest(&self) -> ReadView {
+        // The index first: the engine's view is published before the index, hence never older.
+        let index = self.index.latest();
+        let store_revision = index.revision();
+        ReadView { index, engine: self.engine_view(), store_revision }
+    }
+
+    /// The state at `revision`.
+    ///
+    /// # Errors
+    /// The revision is compacted or not there yet.
+    pub fn at(&self, revision: Revision) -> Result<ReadView, ViewError> {
+        let index = self.index.at(revision)?;
+        let store_revision = self.index.revision();
+        Ok(ReadView { index, engine: self.engine_view(), store_revision })
+    }
+
+    /// The history and tables as they are now, or were a moment ago.
+    #[must_use]
+    pub fn engine_view(&self) -> Arc<dyn EngineView> {
+        Arc::clone(&self.engine.load().0)
+    }
+
+    /// The index alone.
+    #[must_use]
+    pub fn index(&self) -> &IndexReader {
+        &self.index
+    }
+
+    /// The newest revision that readers may see.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.index.revision()
+    }
+
+    /// The lowest revision that may be read; `None` before the first compaction.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Revision> {
+        self.index.compacted()
+    }
+}
+
+impl ReadView {
+    /// The revision it shows.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.index.revision()
+    }
+
+    /// The revision of the store when the view was opened: what response headers show.
+    #[must_use]
+    pub fn store_revision(&self) -> Revision {
+        self.store_revision
+    }
+
+    /// Keys at this revision.
+    #[must_use]
+    pub fn index(&self) -> &IndexView {
+        &self.index
+    }
+
+    /// The history, at least up to this revision.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn EngineView> {
+        &self.engine
+    }
+}
