@@ -113,6 +113,7 @@ pub trait EngineView: Send + Sync {
     ///
     /// # Errors
     /// The storage failed.
+    #[expect(clippy::type_complexity, reason = "spelled out it is plainer than a name for it")]
     fn scan(
         &self,
         table: Table,

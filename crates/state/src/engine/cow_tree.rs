@@ -73,6 +73,20 @@ pub trait Keyed: Clone {
 
     /// A copy of this entry's key.
     fn separator(&self) -> Self::Separator;
+
+    /// Where a search for `key` among `len` entries from `first` to `last` had best begin.
+    ///
+    /// Looking at a key may cost a cache miss; a good guess saves most of them.
+    fn guess(_key: &Self::Key, _first: &Self, _last: &Self, len: usize) -> usize {
+        len / 2
+    }
+
+    /// Reads something of what a clone has to count, and returns it so that the read stays.
+    ///
+    /// A copied leaf counts up each entry; those steps wait for each other, plain reads do not.
+    fn touch(&self) -> u64 {
+        0
+    }
 }
 
 impl Keyed for Record {
@@ -85,6 +99,19 @@ impl Keyed for Record {
 
     fn separator(&self) -> Version {
         self.version()
+    }
+
+    /// Revisions are about evenly spread over a leaf, whatever share of them was forgotten.
+    fn guess(key: &Version, first: &Record, last: &Record, len: usize) -> usize {
+        let main = |version: &Version| version.main.0;
+        let (low, high) = (main(&first.version()), main(&last.version()));
+        let (width, from_low) = (high.abs_diff(low), main(key).clamp(low, high).abs_diff(low));
+        let guess = u128::from(from_low) * (len as u128 - 1) / u128::from(width.max(1));
+        usize::try_from(guess).expect("below len")
+    }
+
+    fn touch(&self) -> u64 {
+        self.version().main.0.cast_unsigned()
     }
 }
 

@@ -34,7 +34,6 @@ pub(super) enum Node<V: Keyed> {
     Inner(Arc<Inner<V>>),
 }
 
-#[derive(Clone)]
 pub(super) struct Leaf<V> {
     /// Ascending.
     entries: Vec<V>,
@@ -206,6 +205,14 @@ impl<V: Keyed> Node<V> {
     }
 }
 
+impl<V: Keyed> Clone for Leaf<V> {
+    fn clone(&self) -> Leaf<V> {
+        let touched = self.entries.iter().fold(0, |sum, entry| sum ^ entry.touch());
+        std::hint::black_box(touched);
+        Leaf { entries: self.entries.clone() }
+    }
+}
+
 impl<V: Keyed> Inner<V> {
     /// Where a key belongs.
     fn kid_of(&self, key: &V::Key) -> usize {
@@ -269,8 +276,29 @@ impl<V: Keyed> Leaf<V> {
         self.entries.last()
     }
 
+    /// Where the entry is, or would be. Looks around a guess in growing steps, then halves.
     fn find(&self, key: &V::Key) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| entry.compare(key))
+        let (Some(first), Some(last)) = (self.first(), self.last()) else { return Err(0) };
+        let (mut low, mut high, mut step) = (0, self.len(), 1);
+        let mut at = V::guess(key, first, last, self.len());
+        while low < high {
+            if !(low..high).contains(&at) {
+                at = low + (high - low) / 2;
+            }
+            match self.entries[at].compare(key) {
+                Ordering::Equal => return Ok(at),
+                Ordering::Less => {
+                    low = at + 1;
+                    at += step;
+                }
+                Ordering::Greater => {
+                    high = at;
+                    at = at.saturating_sub(step);
+                }
+            }
+            step *= 2;
+        }
+        Err(low)
     }
 
     pub(super) fn get(&self, key: &V::Key) -> Option<&V> {
