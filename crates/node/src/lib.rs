@@ -1,4 +1,5 @@
 //! How members agree on the data: raft, its log, and the application of what was decided.
 pub mod consensus;
+pub mod limits;
 pub mod messages;
 pub mod wal;
