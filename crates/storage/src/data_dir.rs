@@ -355,13 +355,10 @@ fn read_manifest(path: &Path) -> Result<Option<Stamp>, DataDirError> {
         opened => opened.map_err(FileError::new("open", &name))?,
     };
     let mut text = Vec::new();
-    file.take(MANIFEST_BYTES_MAX)
-        .read_to_end(&mut text)
-        .map_err(FileError::new("read", &name))?;
+    file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(FileError::new("read", &name))?;
     let damaged = |source| DataDirError::ManifestDamaged { path: path.to_path_buf(), source };
     // The heading first: what follows may look different in a format that we do not know.
-    let heading: Heading =
-        serde_json::from_slice(&text).map_err(|error| damaged(error.into()))?;
+    let heading: Heading = serde_json::from_slice(&text).map_err(|error| damaged(error.into()))?;
     if heading.magic != MAGIC {
         return Err(damaged(ManifestError::Magic { found: heading.magic }));
     }

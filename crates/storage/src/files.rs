@@ -100,7 +100,9 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FileError> {
 /// # Errors
 /// If the folder cannot be opened or synced.
 pub fn sync_dir(path: &Path) -> Result<(), FileError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::new("sync folder", path))
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(FileError::new("sync folder", path))
 }
 
 /// Creates a folder and those above it that are missing, for this user alone, durably.
@@ -224,8 +226,7 @@ mod tests {
         let bytes: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
         for sync_bytes in [1_u64, 999, 4096, u64::MAX] {
             let path = folder.path().join("paced");
-            let mut writer =
-                PacedWriter::new(create_truncated(&path).expect("create"), sync_bytes);
+            let mut writer = PacedWriter::new(create_truncated(&path).expect("create"), sync_bytes);
             let part = if sync_bytes == 1 { &bytes[..100] } else { &bytes[..] };
             for chunk in part.chunks(777) {
                 writer.write_all(chunk).expect("write");

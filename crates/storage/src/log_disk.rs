@@ -176,10 +176,18 @@ impl LogDir {
         self,
         report: impl Fn(LogEvent) + Send + Sync + 'static,
     ) -> Result<LogDisk, LogError> {
+        self.start_retrying(LOG_SPACE_RETRY, Box::new(report))
+    }
+
+    fn start_retrying(
+        self,
+        space_retry: Duration,
+        report: Box<dyn Fn(LogEvent) + Send + Sync>,
+    ) -> Result<LogDisk, LogError> {
         assert!(self.options.lanes > 0, "a log disk without a lane writes nothing");
         assert!(self.options.segment_bytes > 0, "a segment holds at least a byte");
         let lanes = self.options.lanes;
-        let shared = Arc::new(Shared::new(self, LOG_SPACE_RETRY, Box::new(report)));
+        let shared = Arc::new(Shared::new(self, space_retry, report));
         preparer::put_in_order(&shared)?;
         LogDisk::spawn(shared, lanes)
     }
@@ -189,29 +197,37 @@ impl LogDir {
     }
 }
 
-/// The running disk of one log. Dropping it finishes what was handed over and joins the threads.
+/// The running disk of one log. Dropping it finishes what was handed over, except what waits for
+/// room on a full disk, and joins the threads.
 pub struct LogDisk {
     shared: Arc<Shared>,
     /// The caller's own way to the disk, for [`LogDisk::append_inline`].
     own_lane: Lane,
-    threads: Vec<JoinHandle<()>>,
+    lanes: Vec<JoinHandle<()>>,
+    preparer: Option<JoinHandle<()>>,
 }
 
 impl LogDisk {
     fn spawn(shared: Arc<Shared>, lanes: usize) -> Result<LogDisk, LogError> {
-        let mut disk =
-            LogDisk { shared: Arc::clone(&shared), own_lane: Lane::default(), threads: Vec::new() };
+        let mut disk = LogDisk {
+            shared: Arc::clone(&shared),
+            own_lane: Lane::default(),
+            lanes: Vec::new(),
+            preparer: None,
+        };
         let spawn = |name: String, run: fn(&Shared)| {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(name.clone()).spawn(move || {
-                let _watch = shared.fail_on_panic();
-                run(&shared);
-            })
-            .map_err(FileError::new("start thread", name.as_ref()))
+            std::thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || {
+                    let _watch = shared.fail_on_panic();
+                    run(&shared);
+                })
+                .map_err(FileError::new("start thread", name.as_ref()))
         };
-        disk.threads.push(spawn("log-preparer".to_owned(), preparer::run)?);
+        disk.preparer = Some(spawn("log-preparer".to_owned(), preparer::run)?);
         for number in 1..=lanes {
-            disk.threads.push(spawn(format!("log-lane-{number}"), lane::run)?);
+            disk.lanes.push(spawn(format!("log-lane-{number}"), lane::run)?);
         }
         Ok(disk)
     }
@@ -268,10 +284,15 @@ impl LogDisk {
 
 impl Drop for LogDisk {
     fn drop(&mut self) {
+        // The lanes first: what they still have to write may need another segment. A panic was
+        // reported as `Failed` by the thread itself.
         self.shared.stop();
-        for thread in self.threads.drain(..) {
-            // A panic was reported as `Failed` by the thread itself.
-            let _ = thread.join();
+        for lane in self.lanes.drain(..) {
+            let _ = lane.join();
+        }
+        self.shared.lanes_have_ended();
+        if let Some(preparer) = self.preparer.take() {
+            let _ = preparer.join();
         }
     }
 }

@@ -158,9 +158,7 @@ impl SnapshotFiles {
     ) -> Result<u64, WriteError<E>> {
         let mut writer = PacedWriter::new(create_truncated(temporary)?, self.sync_bytes);
         let mut bytes = 0;
-        while let Some(chunk) =
-            next().map_err(|source| WriteError::Content { name, source })?
-        {
+        while let Some(chunk) = next().map_err(|source| WriteError::Content { name, source })? {
             writer.write_all(&chunk).map_err(FileError::new("write", temporary))?;
             bytes += chunk.len() as u64;
         }
@@ -228,7 +226,7 @@ pub struct SnapshotReader {
 impl SnapshotReader {
     /// The size of the file.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub fn size_bytes(&self) -> u64 {
         self.bytes
     }
 

@@ -101,7 +101,7 @@ fn missing(desk: &MutexGuard<'_, Desk>, segment_bytes: u64) -> Option<u64> {
     let has = |bytes: u64| desk.spares.iter().any(|(_, size)| *size >= bytes);
     match desk.wanted_bytes {
         Some(bytes) if !has(bytes) => Some(bytes),
-        _ if desk.spares.len() < LOG_SPARES_AHEAD => Some(segment_bytes),
+        _ if desk.spares.len() < LOG_SPARES_AHEAD && !desk.is_stopping() => Some(segment_bytes),
         _ => None,
     }
 }
@@ -115,6 +115,7 @@ fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
     let mut desk = shared.lock();
     let was_full = desk.full_until.replace(Instant::now() + shared.space_retry).is_some();
     drop(desk);
+    shared.spares_have_changed();
     if !was_full {
         tracing::warn!(error = %error.source, "no room for the next log segment: the reserve is in use");
         shared.push_event(LogEvent::Full);
@@ -131,7 +132,7 @@ fn prepare(shared: &Shared, bytes: u64) -> Result<(), FileError> {
     shared.files.rename(&temporary, &name).map_err(failed("rename"))?;
     sync_names(shared)?;
     shared.lock().spares.push_back((name, bytes));
-    shared.spare_is_ready();
+    shared.spares_have_changed();
     Ok(())
 }
 
@@ -142,8 +143,7 @@ fn release(shared: &Shared, first: SegmentId) -> Result<(), FileError> {
         let mut desk = shared.lock();
         let Some((&segment, &bytes)) = desk.segments.range(..first).next() else { return Ok(()) };
         desk.segments.remove(&segment);
-        let recycle =
-            bytes == shared.options.segment_bytes && desk.spares.len() < LOG_SPARES_MAX;
+        let recycle = bytes == shared.options.segment_bytes && desk.spares.len() < LOG_SPARES_MAX;
         drop(desk);
         let name = segment_name(segment);
         if !recycle {
@@ -158,16 +158,15 @@ fn release(shared: &Shared, first: SegmentId) -> Result<(), FileError> {
             .map_err(FileError::new("rename", &shared.path.join(&name)))?;
         sync_names(shared)?;
         shared.lock().spares.push_back((spare, bytes));
-        shared.spare_is_ready();
+        shared.spares_have_changed();
     }
 }
 
 /// Ends the time of a full disk once the next segment and the reserve are there again.
 fn announce_space(shared: &Shared) {
     let mut desk = shared.lock();
-    if desk.full_until.is_some()
-        && missing(&desk, shared.options.segment_bytes).is_none()
-    {
+    let is_whole = desk.wanted_bytes.is_none() && desk.spares.len() >= LOG_SPARES_AHEAD;
+    if desk.full_until.is_some() && is_whole {
         desk.full_until = None;
         drop(desk);
         shared.push_event(LogEvent::SpaceAgain);

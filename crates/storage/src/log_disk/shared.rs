@@ -60,7 +60,10 @@ pub(crate) struct Desk {
     /// The disk is full; tried again then.
     pub(crate) full_until: Option<Instant>,
     failed: bool,
+    /// What was handed over is finished, and no more comes.
     stopping: bool,
+    /// Nothing will need a segment any more.
+    lanes_ended: bool,
 }
 
 /// What a lane has to do.
@@ -169,7 +172,7 @@ impl Shared {
     }
 
     /// Gives the next spare the name of this segment, which the lane has found to be new. Says
-    /// whether it did: not if the disk stops or fails while there is no spare.
+    /// whether it did: not if the disk fails, or stops while it is full.
     pub(crate) fn open_segment(&self, segment: SegmentId, bytes: u64) -> Result<bool, FileError> {
         let Some((name, size)) = self.take_spare(bytes) else { return Ok(false) };
         let target = segment_name(segment);
@@ -197,7 +200,12 @@ impl Shared {
                 self.prepare.notify_one();
                 return spare;
             }
-            if desk.stopping {
+            if desk.stopping && desk.full_until.is_some() {
+                // Nobody will make room. These writes were never acknowledged.
+                desk.queue.clear();
+                desk.opening = false;
+                drop(desk);
+                self.wake_all();
                 return None;
             }
             desk.wanted_bytes = Some(bytes);
@@ -289,8 +297,14 @@ impl Shared {
         self.ready.notify_all();
     }
 
-    /// A lane may be waiting for the spare that was just made.
-    pub(crate) fn spare_is_ready(&self) {
+    /// No lane will need a segment any more: the preparer may end.
+    pub(crate) fn lanes_have_ended(&self) {
+        self.lock().lanes_ended = true;
+        self.wake_all();
+    }
+
+    /// A lane may be waiting for the spare that was just made, or for the news that none can be.
+    pub(crate) fn spares_have_changed(&self) {
         self.ready.notify_all();
     }
 
@@ -322,7 +336,12 @@ impl Shared {
 impl Desk {
     /// Whether the preparer has nothing left to prepare for.
     pub(crate) fn has_ended(&self) -> bool {
-        self.failed || self.stopping
+        self.failed || self.lanes_ended
+    }
+
+    /// Whether the disk is being closed: then only what somebody waits for is prepared.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     fn expect_next(&self, number: u64) {
