@@ -13,4 +13,5 @@
 //! newer than that revision.
 
 pub mod index;
+pub mod range;
 pub mod record;
