@@ -13,7 +13,7 @@
 //! Newest first, the versions of a key form a chain through [`Record::previous`]; a sweep cuts the
 //! chain behind the oldest version anybody may still read.
 
-use arc_swap::ArcSwapAny;
+use arc_swap::{ArcSwapAny, Guard};
 use bytes::Bytes;
 use triomphe::ThinArc;
 
@@ -195,6 +195,40 @@ impl Record {
     #[must_use]
     pub fn load(link: &Link) -> Option<Record> {
         link.load_full().map(Record)
+    }
+
+    /// The newest version in `link`'s chain that is not newer than `revision`, deletions included.
+    #[must_use]
+    pub fn load_at(link: &Link, revision: Revision) -> Option<Record> {
+        // Guards on the way, one counted reference at the end: a version that is only passed by
+        // is not worth a write to its reference count.
+        let mut version = link.load();
+        loop {
+            let head = &version.as_ref()?.header.header;
+            if head.version.main <= revision {
+                return Guard::into_inner(version).map(Record);
+            }
+            let previous = head.previous.load();
+            version = previous;
+        }
+    }
+
+    /// Whether `link` holds exactly this version.
+    #[must_use]
+    pub fn is_in(&self, link: &Link) -> bool {
+        link.load().as_ref().is_some_and(|held| held.header.header.version == self.version())
+    }
+
+    /// Takes away the version before this one.
+    #[must_use]
+    pub fn cut(&self) -> Option<Record> {
+        self.link().swap(None).map(Record)
+    }
+
+    /// A link that holds this record.
+    #[must_use]
+    pub fn into_link(self) -> Link {
+        Link::new(Some(self.0))
     }
 
     /// Makes `record` what `link` holds.
