@@ -317,14 +317,16 @@ mod wire {
             *bytes = rest;
             value |= u64::from(first & 0x7f).checked_shl(shift)?;
             if first & 0x80 == 0 {
-                return Some(value);
+                // Canonical: no idle last byte, nothing beyond 64 bits.
+                let is_shortest = shift == 0 || (*first != 0 && (shift < 63 || *first == 1));
+                return is_shortest.then_some(value);
             }
         }
         None
     }
 
     fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let len = usize::try_from(read_varint(bytes)?).ok()?;
+        let len = usize::try_from(read_varint(bytes)?).ok().filter(|&len| len > 0)?;
         let (field, rest) = bytes.split_at_checked(len)?;
         *bytes = rest;
         Some(field)
@@ -341,7 +343,8 @@ mod wire {
         }
     }
 
-    /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once.
+    /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once,
+    /// defaults omitted, numbers in their shortest form.
     pub(super) fn parse(mut bytes: &[u8]) -> Option<Parsed<'_>> {
         let mut parsed = Parsed { key: b"", fields: ZERO, value: b"" };
         let mut last = 0;
@@ -357,6 +360,9 @@ mod wire {
                 (5, LENGTH_DELIMITED) => parsed.value = read_bytes(&mut bytes)?,
                 (2 | 3 | 4 | 6, VARINT) => {
                     let value = read_varint(&mut bytes)?.cast_signed();
+                    if value == 0 {
+                        return None;
+                    }
                     match number {
                         2 => parsed.fields.create_revision = Revision(value),
                         3 => parsed.fields.mod_revision = Revision(value),
@@ -406,6 +412,27 @@ mod tests {
         }
         assert!(Record::from_wire(Version::first_of(Revision(1)), false, bytes).is_err());
         assert!(Record::from_wire(record.version(), true, bytes).is_err());
+    }
+
+    #[test]
+    fn a_record_has_one_form_only() {
+        let put = |main: i64, bytes: &[u8]| {
+            Record::from_wire(Version::first_of(Revision(main)), false, bytes).is_ok()
+        };
+        let version = |bytes: &[u8]| put(5, &[b"\x0a\x01k\x10\x05\x18\x05\x20", bytes].concat());
+        assert!(version(b"\x01"));
+        assert!(version(b"\x01\x2a\x01v"));
+        for (other, why) in [
+            (&b"\x81\x00"[..], "an idle byte"),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x03", "more than 64 bits"),
+            (b"\x00", "a default"),
+            (b"\x01\x2a\x00", "an empty value that is not omitted"),
+            (b"\x01\x30\x00", "a lease of none that is not omitted"),
+            (b"\x01\x20\x01", "a field twice"),
+            (b"\x01\x3a\x01x", "an unknown field"),
+        ] {
+            assert!(!version(other), "{why}");
+        }
     }
 
     #[test]
