@@ -20,6 +20,8 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -40,6 +42,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
+use crate::listen::Shutdown;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
@@ -80,6 +83,9 @@ pub struct Services {
 pub(crate) struct Shell {
     handle: NodeHandle,
     permits: Permits,
+    shutdown: Shutdown,
+    /// Names watch streams; shared by all connections.
+    last_stream: Arc<AtomicU64>,
 }
 
 /// The response to one request, on its way.
@@ -96,11 +102,16 @@ pub enum ResponseFuture {
 }
 
 impl Services {
-    /// The services of the member behind `handle`.
+    /// The services of the member behind `handle`, whose streams end with `shutdown`.
     #[must_use]
-    pub fn new(handle: NodeHandle) -> Services {
+    pub fn new(handle: NodeHandle, shutdown: Shutdown) -> Services {
         let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
-        let shell = Shell { handle: handle.clone(), permits: Permits::default() };
+        let shell = Shell {
+            handle: handle.clone(),
+            permits: Permits::default(),
+            shutdown,
+            last_stream: Arc::default(),
+        };
         Services {
             handle,
             kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
@@ -219,15 +230,12 @@ impl Shell {
             return Ok(());
         }
         // The alarm is active before the client hears of it: clients list alarms next.
-        self.handle.raise_nospace().await;
+        self.handle.raise_nospace().await?;
         Err(EtcdError::NoSpace)
     }
 
     /// Puts an operation into the log and waits until this member has applied it.
     async fn propose(&self, operation: Operation) -> Result<(Header, Outcome), EtcdError> {
-        if operation.encoded_len() > self.handle.settings().max_request_bytes {
-            return Err(EtcdError::RequestTooLarge);
-        }
         let answer = self.handle.propose(operation).await?;
         Ok((answer.header, answer.applied?))
     }

@@ -159,6 +159,12 @@ pub enum EngineError {
     /// The history holds bytes that are not a record.
     #[error("read the history")]
     Record(#[from] BadRecord),
+    /// The index shows a version that the history does not hold.
+    #[error("look up {} sub {} in the history", version.main, version.sub)]
+    Missing {
+        /// Which.
+        version: Version,
+    },
     /// A row does not have the form its table prescribes.
     #[error("decode a row of table {table:?}")]
     Row {

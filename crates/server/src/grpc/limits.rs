@@ -33,6 +33,10 @@ pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes of data in one message of a snapshot; etcd's number.
 pub const SNAPSHOT_MESSAGE_BYTES: usize = 32 << 10;
 
+/// Chunks of a snapshot (about 128 KiB each) that are read before the client has taken the ones
+/// before: hides the time of a hand-over between threads.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
+
 /// Clients tell a snapshot with a checksum by its size: the data is a multiple of this, and the 32
 /// bytes of the checksum follow.
 pub const SNAPSHOT_BLOCK_BYTES: u64 = 512;
