@@ -31,7 +31,6 @@ use metastore_proto::server::etcdserverpb::cluster_server::ClusterServer;
 use metastore_proto::server::etcdserverpb::kv_server::KvServer;
 use metastore_proto::server::etcdserverpb::lease_server::LeaseServer;
 use metastore_proto::server::etcdserverpb::maintenance_server::MaintenanceServer;
-use metastore_proto::server::etcdserverpb::watch_server::WatchServer;
 use prost::Message;
 use state::command::Operation;
 use state::outcome::Outcome;
@@ -50,6 +49,7 @@ use status::EtcdError;
 mod cluster;
 pub mod convert;
 mod drain;
+mod framed;
 mod kv;
 mod lease;
 pub mod limits;
@@ -71,7 +71,7 @@ pub const STORAGE_VERSION: &str = "3.7.0";
 pub struct Services {
     handle: NodeHandle,
     kv: KvServer<Shell>,
-    watch: WatchServer<Shell>,
+    watch: Shell,
     lease: LeaseServer<Shell>,
     cluster: ClusterServer<Shell>,
     maintenance: MaintenanceServer<Shell>,
@@ -88,10 +88,15 @@ pub(crate) struct Shell {
     last_stream: Arc<AtomicU64>,
 }
 
+/// The body of a request, wherever it comes from.
+pub trait RequestBody: http_body::Body<Data = Bytes> + Send + 'static {}
+
+impl<B: http_body::Body<Data = Bytes> + Send + 'static> RequestBody for B {}
+
 /// The response to one request, on its way.
 pub enum ResponseFuture {
     /// Known without asking a service.
-    Ready(Option<Status>),
+    Ready(Option<Response<Body>>),
     /// A handler works on it.
     Running {
         /// The handler. Its panic fails its own request and nothing else.
@@ -115,7 +120,7 @@ impl Services {
         Services {
             handle,
             kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            watch: WatchServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            watch: shell.clone(),
             lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
             cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
             maintenance: MaintenanceServer::new(shell).max_decoding_message_size(bytes_max),
@@ -128,7 +133,7 @@ impl Services {
     #[must_use]
     pub fn call<B>(&self, request: Request<B>) -> ResponseFuture
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: RequestBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
         if let Err(error) = self.check_metadata(request.headers()) {
@@ -143,7 +148,11 @@ impl Services {
         };
         let handler = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),
-            "etcdserverpb.Watch" => self.watch.clone().call(request),
+            // Sends bytes as they are; see `framed`.
+            "etcdserverpb.Watch" if method == watch::METHOD => {
+                return ResponseFuture::Ready(Some(watch::watch(&self.watch, request)));
+            }
+            "etcdserverpb.Watch" => return ready(status::unknown_method(service, method)),
             "etcdserverpb.Lease" => self.lease.clone().call(request),
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
@@ -172,7 +181,7 @@ impl Services {
 }
 
 fn ready(status: Status) -> ResponseFuture {
-    ResponseFuture::Ready(Some(status))
+    ResponseFuture::Ready(Some(status.into_http()))
 }
 
 /// `/package.Service/Method` in its two parts.
@@ -185,8 +194,8 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
         let (handler, path) = match &mut *self {
-            ResponseFuture::Ready(status) => {
-                return Poll::Ready(status.take().expect("polled once").into_http());
+            ResponseFuture::Ready(response) => {
+                return Poll::Ready(response.take().expect("a future is not polled after its end"));
             }
             ResponseFuture::Running { handler, path } => (handler, path),
         };

@@ -40,3 +40,11 @@ pub const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
 /// Clients tell a snapshot with a checksum by its size: the data is a multiple of this, and the 32
 /// bytes of the checksum follow.
 pub const SNAPSHOT_BLOCK_BYTES: u64 = 512;
+
+/// Bytes of watch responses that are handed to the connection together. A client that stops reading
+/// holds about two of them.
+pub const WATCH_OUTBOX_BYTES: usize = 256 << 10;
+
+/// Watch responses that are handed over together: bounds the time a stream works without looking
+/// at its requests.
+pub const WATCH_OUTBOX_RESPONSES: usize = 1024;
