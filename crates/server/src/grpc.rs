@@ -20,6 +20,8 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -29,7 +31,6 @@ use metastore_proto::server::etcdserverpb::cluster_server::ClusterServer;
 use metastore_proto::server::etcdserverpb::kv_server::KvServer;
 use metastore_proto::server::etcdserverpb::lease_server::LeaseServer;
 use metastore_proto::server::etcdserverpb::maintenance_server::MaintenanceServer;
-use metastore_proto::server::etcdserverpb::watch_server::WatchServer;
 use prost::Message;
 use state::command::Operation;
 use state::outcome::Outcome;
@@ -40,6 +41,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
+use crate::listen::Shutdown;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
@@ -47,6 +49,7 @@ use status::EtcdError;
 mod cluster;
 pub mod convert;
 mod drain;
+mod framed;
 mod kv;
 mod lease;
 pub mod limits;
@@ -68,7 +71,7 @@ pub const STORAGE_VERSION: &str = "3.7.0";
 pub struct Services {
     handle: NodeHandle,
     kv: KvServer<Shell>,
-    watch: WatchServer<Shell>,
+    watch: Shell,
     lease: LeaseServer<Shell>,
     cluster: ClusterServer<Shell>,
     maintenance: MaintenanceServer<Shell>,
@@ -80,12 +83,20 @@ pub struct Services {
 pub(crate) struct Shell {
     handle: NodeHandle,
     permits: Permits,
+    shutdown: Shutdown,
+    /// Names watch streams; shared by all connections.
+    last_stream: Arc<AtomicU64>,
 }
+
+/// The body of a request, wherever it comes from.
+pub trait RequestBody: http_body::Body<Data = Bytes> + Send + 'static {}
+
+impl<B: http_body::Body<Data = Bytes> + Send + 'static> RequestBody for B {}
 
 /// The response to one request, on its way.
 pub enum ResponseFuture {
     /// Known without asking a service.
-    Ready(Option<Status>),
+    Ready(Option<Response<Body>>),
     /// A handler works on it.
     Running {
         /// The handler. Its panic fails its own request and nothing else.
@@ -96,15 +107,20 @@ pub enum ResponseFuture {
 }
 
 impl Services {
-    /// The services of the member behind `handle`.
+    /// The services of the member behind `handle`, whose streams end with `shutdown`.
     #[must_use]
-    pub fn new(handle: NodeHandle) -> Services {
+    pub fn new(handle: NodeHandle, shutdown: Shutdown) -> Services {
         let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
-        let shell = Shell { handle: handle.clone(), permits: Permits::default() };
+        let shell = Shell {
+            handle: handle.clone(),
+            permits: Permits::default(),
+            shutdown,
+            last_stream: Arc::default(),
+        };
         Services {
             handle,
             kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            watch: WatchServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            watch: shell.clone(),
             lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
             cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
             maintenance: MaintenanceServer::new(shell).max_decoding_message_size(bytes_max),
@@ -117,7 +133,7 @@ impl Services {
     #[must_use]
     pub fn call<B>(&self, request: Request<B>) -> ResponseFuture
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: RequestBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
         if let Err(error) = self.check_metadata(request.headers()) {
@@ -132,7 +148,11 @@ impl Services {
         };
         let handler = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),
-            "etcdserverpb.Watch" => self.watch.clone().call(request),
+            // Sends bytes as they are; see `framed`.
+            "etcdserverpb.Watch" if method == watch::METHOD => {
+                return ResponseFuture::Ready(Some(watch::watch(&self.watch, request)));
+            }
+            "etcdserverpb.Watch" => return ready(status::unknown_method(service, method)),
             "etcdserverpb.Lease" => self.lease.clone().call(request),
             "etcdserverpb.Cluster" => self.cluster.clone().call(request),
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
@@ -161,7 +181,7 @@ impl Services {
 }
 
 fn ready(status: Status) -> ResponseFuture {
-    ResponseFuture::Ready(Some(status))
+    ResponseFuture::Ready(Some(status.into_http()))
 }
 
 /// `/package.Service/Method` in its two parts.
@@ -174,8 +194,8 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
         let (handler, path) = match &mut *self {
-            ResponseFuture::Ready(status) => {
-                return Poll::Ready(status.take().expect("polled once").into_http());
+            ResponseFuture::Ready(response) => {
+                return Poll::Ready(response.take().expect("a future is not polled after its end"));
             }
             ResponseFuture::Running { handler, path } => (handler, path),
         };
@@ -219,15 +239,12 @@ impl Shell {
             return Ok(());
         }
         // The alarm is active before the client hears of it: clients list alarms next.
-        self.handle.raise_nospace().await;
+        self.handle.raise_nospace().await?;
         Err(EtcdError::NoSpace)
     }
 
     /// Puts an operation into the log and waits until this member has applied it.
     async fn propose(&self, operation: Operation) -> Result<(Header, Outcome), EtcdError> {
-        if operation.encoded_len() > self.handle.settings().max_request_bytes {
-            return Err(EtcdError::RequestTooLarge);
-        }
         let answer = self.handle.propose(operation).await?;
         Ok((answer.header, answer.applied?))
     }

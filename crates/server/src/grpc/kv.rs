@@ -45,9 +45,9 @@ impl Kv for Shell {
         if !range.serializable {
             self.barrier().await?;
         }
-        let cursor = RangeCursor::open(self.handle.reader(), &range).map_err(EtcdError::from)?;
+        let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
-        Ok(Response::new(UntilDrained::new(stream, &self.handle.shutdown().closed)))
+        Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -111,7 +111,7 @@ impl Kv for Shell {
         let compacted = self.propose(Operation::Compact(Compact { revision })).await;
         // One that comes too late still waits for those before it, and only then fails.
         if physical && matches!(compacted, Ok(_) | Err(EtcdError::Compacted)) {
-            self.handle.wait_swept(revision).await;
+            self.handle.wait_swept().await.map_err(EtcdError::from)?;
         }
         let (header, _) = compacted?;
         Ok(Response::new(CompactionResponse { header: response::header(header) }))

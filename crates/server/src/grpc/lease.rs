@@ -10,11 +10,11 @@ use metastore_proto::etcdserverpb::{
 use metastore_proto::server::etcdserverpb::lease_server::Lease;
 use state::LeaseId;
 use state::command::{LeaseGrant, LeaseRevoke, Operation};
+use state::limits::LEASE_OVERHEAD_BYTES;
 use state::outcome::Outcome;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::request::LEASE_COST_BYTES;
 use super::convert::response;
 use super::drain::UntilDrained;
 use super::status::{EtcdError, in_etcds_words};
@@ -35,7 +35,7 @@ impl Lease for Shell {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         let request = request.into_inner();
         let _permit = self.admit(&request)?;
-        self.check_quota(LEASE_COST_BYTES).await?;
+        self.check_quota(LEASE_OVERHEAD_BYTES).await?;
         let grant = LeaseGrant {
             id: if request.id == 0 { self.handle.new_lease_id() } else { request.id },
             ttl_s: request.ttl,
@@ -74,7 +74,7 @@ impl Lease for Shell {
             async move { shell.keep_alive(request.map_err(in_etcds_words)?.id).await }
         });
         let answers: KeepAliveStream = Box::pin(answers);
-        Ok(Response::new(UntilDrained::new(answers, &self.handle.shutdown().draining)))
+        Ok(Response::new(UntilDrained::new(answers, &self.shutdown.draining)))
     }
 
     async fn lease_time_to_live(
@@ -83,7 +83,7 @@ impl Lease for Shell {
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
         let _permit = self.admit(&request)?;
-        let lease = self.handle.lease_time_to_live(LeaseId(request.id)).await;
+        let lease = self.handle.lease_time_to_live(LeaseId(request.id), request.keys).await;
         let header = response::header(self.handle.header());
         let no_lease = LeaseTimeToLiveResponse {
             header,
@@ -96,7 +96,7 @@ impl Lease for Shell {
             Some(lease) => LeaseTimeToLiveResponse {
                 ttl: lease.remaining_s,
                 granted_ttl: lease.granted_s,
-                keys: if request.keys { lease.keys } else { vec![] },
+                keys: lease.keys,
                 ..no_lease
             },
         };

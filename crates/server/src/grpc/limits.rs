@@ -33,6 +33,18 @@ pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes of data in one message of a snapshot; etcd's number.
 pub const SNAPSHOT_MESSAGE_BYTES: usize = 32 << 10;
 
+/// Chunks of a snapshot (about 128 KiB each) that are read before the client has taken the ones
+/// before: hides the time of a hand-over between threads.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
+
 /// Clients tell a snapshot with a checksum by its size: the data is a multiple of this, and the 32
 /// bytes of the checksum follow.
 pub const SNAPSHOT_BLOCK_BYTES: u64 = 512;
+
+/// Bytes of watch responses that are handed to the connection together. A client that stops reading
+/// holds about two of them.
+pub const WATCH_OUTBOX_BYTES: usize = 256 << 10;
+
+/// Watch responses that are handed over together: bounds the time a stream works without looking
+/// at its requests.
+pub const WATCH_OUTBOX_RESPONSES: usize = 1024;

@@ -6,13 +6,14 @@ use metastore_proto::etcdserverpb::{
     MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest, StatusResponse,
 };
 use metastore_proto::server::etcdserverpb::maintenance_server::Maintenance;
+use state::ClusterId;
 use state::command::{Alarm, Operation};
 use state::outcome::{AlarmMember, AlarmType, Outcome};
 use tonic::{Request, Response, Status};
 
 use super::convert::response;
 use super::drain::UntilDrained;
-use super::snapshot::Snapshot;
+use super::snapshot::{self, Snapshot};
 use super::status::{EtcdError, unknown_method};
 use super::{ETCD_VERSION, STORAGE_VERSION, Shell, mismatched};
 
@@ -46,7 +47,9 @@ impl Maintenance for Shell {
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
         let _permit = self.admit(request.get_ref())?;
-        let status = self.handle.status();
+        let (status, members) = (self.handle.status(), self.handle.members());
+        let this = self.handle.member_id().0;
+        let quota = self.handle.settings().quota_setting;
         let mut errors = Vec::new();
         if status.leader == 0 {
             errors.push(EtcdError::NoLeader.text().to_owned());
@@ -62,9 +65,9 @@ impl Maintenance for Shell {
             raft_applied_index: status.applied,
             errors,
             db_size_in_use: signed(status.db_size_in_use),
-            is_learner: status.is_learner,
+            is_learner: members.iter().any(|member| member.id == this && member.is_learner),
             storage_version: STORAGE_VERSION.to_owned(),
-            db_size_quota: if status.quota == 0 { QUOTA_BYTES_DEFAULT } else { status.quota },
+            db_size_quota: if quota == 0 { QUOTA_BYTES_DEFAULT } else { quota },
             downgrade_info: Some(DowngradeInfo::default()),
         }))
     }
@@ -81,6 +84,7 @@ impl Maintenance for Shell {
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let _permit = self.admit(request.get_ref())?;
         let hash = self.handle.hash().await.map_err(EtcdError::from)?;
+        let hash = hash.map_err(EtcdError::of_read)?;
         Ok(Response::new(HashResponse { header: response::header(self.handle.header()), hash }))
     }
 
@@ -91,8 +95,9 @@ impl Maintenance for Shell {
         let request = request.into_inner();
         let _permit = self.admit(&request)?;
         let hashed = self.handle.hash_kv(request.revision).await.map_err(EtcdError::from)?;
+        let hashed = hashed.map_err(EtcdError::of_read)?;
         Ok(Response::new(HashKvResponse {
-            header: response::header(self.handle.header()),
+            header: response::header_at(self.handle.header(), hashed.store_revision),
             hash: hashed.hash,
             compact_revision: hashed.compact_revision,
             hash_revision: hashed.hash_revision,
@@ -104,9 +109,11 @@ impl Maintenance for Shell {
         request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let permit = self.admit(request.get_ref())?;
-        let checkpoint = self.handle.checkpoint().await.map_err(EtcdError::from)?;
+        let view = self.handle.reader().engine_view();
+        let cluster = ClusterId(self.handle.header().cluster_id);
+        let checkpoint = snapshot::begin(view, cluster).await?;
         let snapshot = Snapshot::new(checkpoint, permit);
-        Ok(Response::new(UntilDrained::new(snapshot, &self.handle.shutdown().closed)))
+        Ok(Response::new(UntilDrained::new(snapshot, &self.shutdown.closed)))
     }
 
     /// A leader may be asked to go on leading; handing over needs somebody to hand over to.
@@ -117,11 +124,11 @@ impl Maintenance for Shell {
         let request = request.into_inner();
         let _permit = self.admit(&request)?;
         let leader = self.handle.status().leader;
-        if leader != self.handle.header().member_id {
+        if leader != self.handle.member_id().0 {
             return Err(EtcdError::NotLeader.into());
         }
-        let members = self.handle.members().await;
-        if !members.iter().any(|member| member.id.0 == request.target_id && !member.is_learner) {
+        let mut members = self.handle.members().into_iter();
+        if !members.any(|member| member.id == request.target_id && !member.is_learner) {
             return Err(EtcdError::BadLeaderTransferee.into());
         }
         if request.target_id != leader {

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use metastore_proto::server::etcdserverpb::{RangeResponse, RangeStreamResponse};
+use state::engine::EngineError;
 use state::mvcc::range::{RangeChunk, RangeCursor};
-use state::outcome::Refusal;
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -29,11 +29,11 @@ use crate::handle::Header;
 /// Where chunks come from.
 pub(crate) trait Chunks: Unpin {
     /// About `bytes_max` bytes more, or the end.
-    fn next(&mut self, bytes_max: usize) -> Result<RangeChunk, Refusal>;
+    fn next(&mut self, bytes_max: usize) -> Result<RangeChunk, EngineError>;
 }
 
 impl Chunks for RangeCursor {
-    fn next(&mut self, bytes_max: usize) -> Result<RangeChunk, Refusal> {
+    fn next(&mut self, bytes_max: usize) -> Result<RangeChunk, EngineError> {
         RangeCursor::next(self, bytes_max)
     }
 }
@@ -59,8 +59,9 @@ impl<C: Chunks> RangeStream<C> {
     fn step(&mut self) -> Result<Option<RangeResponse>, EtcdError> {
         let chunks = self.chunks.as_mut().expect("polled only before the end");
         let bytes_max = if self.begun { STREAM_CHUNK_BYTES } else { STREAM_FIRST_CHUNK_BYTES };
-        let mut chunk = chunks.next(bytes_max)?;
-        let Some(outcome) = chunk.done else {
+        let step = chunks.next(bytes_max);
+        let mut chunk = step.map_err(|error| EtcdError::of_storage(&error))?;
+        let Some(outcome) = chunk.end else {
             if chunk.kvs.is_empty() {
                 return Ok(None);
             }
@@ -112,27 +113,27 @@ mod tests {
     use super::*;
     use crate::grpc::permit::Permits;
 
-    struct Script(VecDeque<Result<RangeChunk, Refusal>>);
+    struct Script(VecDeque<Result<RangeChunk, EngineError>>);
 
     impl Chunks for Script {
-        fn next(&mut self, _bytes_max: usize) -> Result<RangeChunk, Refusal> {
+        fn next(&mut self, _bytes_max: usize) -> Result<RangeChunk, EngineError> {
             self.0.pop_front().expect("nobody asks after the end")
         }
     }
 
-    fn chunk(keys: &[&'static str]) -> Result<RangeChunk, Refusal> {
+    fn chunk(keys: &[&'static str]) -> Result<RangeChunk, EngineError> {
         let kvs = keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect();
-        Ok(RangeChunk { kvs, done: None })
+        Ok(RangeChunk { kvs, end: None })
     }
 
-    fn last(keys: &[&'static str], count: i64) -> Result<RangeChunk, Refusal> {
-        let done = RangeOutcome { revision: Revision(7), count, ..RangeOutcome::default() };
-        Ok(RangeChunk { done: Some(done), ..chunk(keys)? })
+    fn last(keys: &[&'static str], count: i64) -> Result<RangeChunk, EngineError> {
+        let end = RangeOutcome { revision: Revision(7), count, ..RangeOutcome::default() };
+        Ok(RangeChunk { end: Some(end), ..chunk(keys)? })
     }
 
     /// Per message its keys and, if it is the last, the count.
     async fn messages(
-        script: Vec<Result<RangeChunk, Refusal>>,
+        script: Vec<Result<RangeChunk, EngineError>>,
     ) -> Vec<Result<(Vec<Bytes>, Option<i64>), tonic::Code>> {
         let permit = Permits::default().take(0).expect("room");
         let header = Header { cluster_id: 1, member_id: 2, revision: 9, raft_term: 3 };
@@ -174,8 +175,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_view_that_is_taken_away_ends_the_stream_with_its_error() {
-        let all = messages(vec![chunk(&["a"]), chunk(&["b"]), Err(Refusal::Compacted)]).await;
-        assert_eq!(all, [Ok(keys(&["a"], None)), Err(tonic::Code::OutOfRange)]);
+    async fn a_failing_disk_ends_the_stream_with_an_error() {
+        let failed = Err(EngineError::Row { table: state::schema::Table::Meta });
+        let all = messages(vec![chunk(&["a"]), chunk(&["b"]), failed]).await;
+        assert_eq!(all, [Ok(keys(&["a"], None)), Err(tonic::Code::Internal)]);
     }
 }

@@ -11,11 +11,11 @@
 
 use bytes::Bytes;
 use state::command;
-use state::mvcc::range::{RangeCursor, range};
+use state::mvcc::range::{RangeCursor, is_filtered, range};
 use state::outcome::{RangeOutcome, TxnOutcome};
 
 use super::Shell;
-use super::convert::request::{in_key_order, is_filtered};
+use super::convert::request::in_key_order;
 use super::limits::{INLINE_READ_KEYS, READ_STEP_BYTES};
 use super::status::EtcdError;
 
@@ -34,11 +34,11 @@ impl Shell {
             self.barrier().await?;
         }
         match self.path(&request) {
-            Path::Inline => Ok(range(self.handle.reader(), &request)?),
-            Path::Steps => self.read_in_steps(&request).await,
+            Path::Inline => range(self.handle.reader(), &request).map_err(EtcdError::of_read),
+            Path::Steps => self.read_in_steps(request).await,
             Path::Thread => {
                 let reader = self.handle.reader().clone();
-                on_a_thread(move || range(&reader, &request)).await?.map_err(EtcdError::from)
+                on_a_thread(move || range(&reader, &request)).await?.map_err(EtcdError::of_read)
             }
         }
     }
@@ -51,11 +51,11 @@ impl Shell {
             _ => false,
         });
         if few {
-            return Ok(state::txn::read_only(reader, &txn)?);
+            return state::txn::read_only(reader, &txn).map_err(EtcdError::of_read);
         }
         let reader = reader.clone();
         let outcome = on_a_thread(move || state::txn::read_only(&reader, &txn)).await?;
-        outcome.map_err(EtcdError::from)
+        outcome.map_err(EtcdError::of_read)
     }
 
     fn path(&self, request: &command::Range) -> Path {
@@ -75,17 +75,19 @@ impl Shell {
         }
     }
 
-    async fn read_in_steps(&self, request: &command::Range) -> Result<RangeOutcome, EtcdError> {
-        let mut cursor = RangeCursor::open(self.handle.reader(), request)?;
+    async fn read_in_steps(&self, request: command::Range) -> Result<RangeOutcome, EtcdError> {
+        let cursor = RangeCursor::open(self.handle.reader(), request);
+        let mut cursor = cursor.map_err(EtcdError::of_read)?;
         let mut kvs: Vec<Bytes> = Vec::new();
         loop {
-            let mut chunk = cursor.next(READ_STEP_BYTES)?;
+            let step = cursor.next(READ_STEP_BYTES);
+            let mut chunk = step.map_err(|error| EtcdError::of_storage(&error))?;
             if kvs.is_empty() {
                 kvs = chunk.kvs;
             } else {
                 kvs.append(&mut chunk.kvs);
             }
-            if let Some(outcome) = chunk.done {
+            if let Some(outcome) = chunk.end {
                 return Ok(RangeOutcome { kvs, ..outcome });
             }
             tokio::task::yield_now().await;

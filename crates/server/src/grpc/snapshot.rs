@@ -1,36 +1,88 @@
 //! A copy of the member's data as a stream, with its checksum at the end.
 //!
 //! ```text
-//! checkpoint chunks ─▶ messages of 32 KiB ─▶ zeros up to a multiple of 512 ─▶ SHA-256
-//! remaining_bytes      ... 65536, 32768                                 0      0
+//! checkpoint ─▶ thread ─▶ queue, bounded ─▶ messages of 32 KiB ─▶ SHA-256
+//!                                           65536, 32768, 0        0          remaining_bytes
 //! ```
 //!
-//! Tools append all blobs to a file and take it for whole if its size is a multiple of 512 plus the
-//! 32 bytes of the checksum; hence the zeros, which a reader of the data skips. A chunk is asked for
-//! only when the client has taken the one before it.
+//! Tools append all blobs to a file and take it for whole if its size is a multiple of 512, which a
+//! checkpoint's is, plus the 32 bytes of the checksum. The thread reads on only as the client takes
+//! what has been read.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use metastore_proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest, Sha256};
+use state::ClusterId;
+use state::checkpoint::CheckpointWriter;
+use state::engine::{EngineError, EngineView};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::Stream;
 use tonic::Status;
 
 use super::STORAGE_VERSION;
-use super::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_MESSAGE_BYTES};
+use super::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_MESSAGE_BYTES};
 use super::permit::Permit;
 use super::status::EtcdError;
-use crate::handle::Checkpoint;
+
+/// A copy of the data on its way out.
+pub(crate) struct Checkpoint {
+    /// Of all chunks together.
+    total_bytes: u64,
+    /// In order; ends early if the storage fails.
+    chunks: mpsc::Receiver<Bytes>,
+}
+
+/// Begins to copy what `view` shows.
+pub(crate) async fn begin(
+    view: Arc<dyn EngineView>,
+    cluster: ClusterId,
+) -> Result<Checkpoint, EtcdError> {
+    let (opened, total_bytes) = oneshot::channel();
+    let (sender, chunks) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
+    let copy = move || {
+        if let Err(error) = copy(view, cluster, opened, &sender) {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "failed to read a snapshot for a client");
+        }
+    };
+    let thread = std::thread::Builder::new().name("snapshot-rpc".to_owned()).spawn(copy);
+    if let Err(error) = thread {
+        let error: &dyn std::error::Error = &error;
+        tracing::error!(error, "failed to start a thread for a snapshot");
+        return Err(EtcdError::SnapshotCut);
+    }
+    let total_bytes = total_bytes.await.map_err(|_| EtcdError::SnapshotCut)?;
+    Ok(Checkpoint { total_bytes, chunks })
+}
+
+fn copy(
+    view: Arc<dyn EngineView>,
+    cluster: ClusterId,
+    opened: oneshot::Sender<u64>,
+    chunks: &mpsc::Sender<Bytes>,
+) -> Result<(), EngineError> {
+    let mut writer = CheckpointWriter::new(view, cluster)?;
+    if opened.send(writer.total_bytes()).is_err() {
+        return Ok(());
+    }
+    while let Some(chunk) = writer.next_chunk()? {
+        // The client has gone away.
+        if chunks.blocking_send(chunk).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
 
 /// The messages of one snapshot.
 pub(crate) struct Snapshot {
     checkpoint: Checkpoint,
     /// Bytes that the checkpoint still owes.
     unread_bytes: u64,
-    /// Zeros that follow the checkpoint.
-    padding_bytes: u64,
     /// Read but not sent.
     buffer: BytesMut,
     /// `None` once it has been sent.
@@ -41,18 +93,20 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(checkpoint: Checkpoint, permit: Permit) -> Snapshot {
         let total_bytes = checkpoint.total_bytes;
-        let padding_bytes = total_bytes.next_multiple_of(SNAPSHOT_BLOCK_BYTES) - total_bytes;
+        assert!(
+            total_bytes.is_multiple_of(SNAPSHOT_BLOCK_BYTES),
+            "a checkpoint of {total_bytes} bytes hides the checksum behind it"
+        );
         Snapshot {
             checkpoint,
             unread_bytes: total_bytes,
-            padding_bytes,
             buffer: BytesMut::new(),
             digest: Some(Sha256::new()),
             _permit: permit,
         }
     }
 
-    /// Takes a chunk of the checkpoint, or the zeros behind it.
+    /// Takes a chunk of the checkpoint.
     fn fill(&mut self, chunk: Option<Bytes>) -> Result<(), EtcdError> {
         let chunk = chunk.ok_or(EtcdError::SnapshotCut)?;
         let len = chunk.len() as u64;
@@ -73,7 +127,7 @@ impl Snapshot {
             digest.update(&blob);
             blob
         };
-        let remaining_bytes = self.unread_bytes + self.padding_bytes + self.buffer.len() as u64;
+        let remaining_bytes = self.unread_bytes + self.buffer.len() as u64;
         let version = STORAGE_VERSION.to_owned();
         Some(SnapshotResponse { header: None, remaining_bytes, blob, version })
     }
@@ -89,22 +143,16 @@ impl Stream for Snapshot {
                 return Poll::Ready(Some(Err(error.into())));
             }
         }
-        if self.unread_bytes == 0 && self.padding_bytes > 0 {
-            let padding = usize::try_from(self.padding_bytes).expect("less than a block");
-            let len = self.buffer.len() + padding;
-            self.buffer.resize(len, 0);
-            self.padding_bytes = 0;
-        }
         Poll::Ready(self.message().map(Ok))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
     use tokio_stream::StreamExt;
 
     use super::*;
+    use crate::grpc::drain::UntilDrained;
     use crate::grpc::permit::Permits;
 
     async fn messages(total_bytes: u64, data: Vec<Bytes>) -> Vec<Result<SnapshotResponse, Status>> {
@@ -122,15 +170,13 @@ mod tests {
         tokio::join!(send, receive).1
     }
 
-    use crate::grpc::drain::UntilDrained;
-
     #[tokio::test]
     async fn the_data_is_followed_by_its_checksum() {
-        let data: Vec<Bytes> =
-            [70_000, 3, 0, 500].map(|len| Bytes::from(vec![len as u8; len])).to_vec();
+        let data: Vec<Bytes> = [(1, 70_000), (2, 3), (3, 0), (4, 653)]
+            .map(|(byte, len)| Bytes::from(vec![byte; len]))
+            .to_vec();
         let whole = data.concat();
         let total_bytes = whole.len() as u64;
-        let padded_bytes = total_bytes.next_multiple_of(512);
         let messages = messages(total_bytes, data).await;
         let messages: Vec<_> = messages.into_iter().map(|message| message.expect("sent")).collect();
         let (last, parts) = messages.split_last().expect("at least the checksum");
@@ -139,19 +185,18 @@ mod tests {
         for part in parts {
             sent.extend_from_slice(&part.blob);
             assert!(part.blob.len() <= 32_768, "a message of {} bytes", part.blob.len());
-            assert_eq!(part.remaining_bytes, padded_bytes - sent.len() as u64);
+            assert_eq!(part.remaining_bytes, total_bytes - sent.len() as u64);
             assert_eq!((&part.version[..], &part.header), ("3.7.0", &None));
         }
-        assert_eq!(sent.len() as u64, padded_bytes);
-        assert_eq!(&sent[..whole.len()], whole);
-        assert!(sent[whole.len()..].iter().all(|byte| *byte == 0));
+        assert_eq!(sent.len() as u64, total_bytes);
+        assert_eq!(sent, whole);
         assert_eq!(last.remaining_bytes, 0);
         assert_eq!(last.blob[..], Sha256::digest(&sent)[..]);
     }
 
     #[tokio::test]
     async fn a_copy_that_ends_early_never_looks_whole() {
-        for (total_bytes, len) in [(1000, 999), (1000, 1001)] {
+        for (total_bytes, len) in [(1024, 1023), (1024, 1025)] {
             let messages = messages(total_bytes, vec![Bytes::from(vec![1; len])]).await;
             let last = messages.last().expect("an error").as_ref().expect_err("no checksum");
             assert_eq!(last.code(), tonic::Code::Unavailable);

@@ -13,10 +13,12 @@
 //! What it does not do: it decides nothing. Which error a request meets is the business of the
 //! checks in [`convert`](super::convert), of the state machine and of the handlers.
 
+use state::engine::EngineError;
+use state::mvcc::range::ReadError;
 use state::outcome::Refusal;
 use tonic::{Code, Status};
 
-use crate::handle::{Unhashed, Unserved};
+use crate::handle::Unserved;
 
 /// A row of the table below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,11 +52,12 @@ pub enum EtcdError {
     StreamFilter,
     UnknownAlarmAction,
     SnapshotCut,
+    StorageFailed,
 }
 
 impl EtcdError {
     /// Every row, for tests.
-    pub const ALL: [EtcdError; 28] = [
+    pub const ALL: [EtcdError; 29] = [
         EtcdError::EmptyKey,
         EtcdError::KeyNotFound,
         EtcdError::ValueProvided,
@@ -83,14 +86,15 @@ impl EtcdError {
         EtcdError::StreamFilter,
         EtcdError::UnknownAlarmAction,
         EtcdError::SnapshotCut,
+        EtcdError::StorageFailed,
     ];
 
     /// The code and the text that go out.
     #[must_use]
     pub fn row(self) -> (Code, &'static str) {
         use Code::{
-            Cancelled, DataLoss, FailedPrecondition, InvalidArgument, NotFound, OutOfRange,
-            ResourceExhausted, Unavailable, Unimplemented, Unknown,
+            Cancelled, DataLoss, FailedPrecondition, Internal, InvalidArgument, NotFound,
+            OutOfRange, ResourceExhausted, Unavailable, Unimplemented, Unknown,
         };
         match self {
             Self::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
@@ -135,6 +139,7 @@ impl EtcdError {
             Self::UnknownAlarmAction => (InvalidArgument, "etcdserver: unknown alarm action"),
             // Ours as well: a copy that is not whole must not look whole.
             Self::SnapshotCut => (Unavailable, "etcdserver: snapshot ended early"),
+            Self::StorageFailed => (Internal, "etcdserver: read from the storage engine failed"),
         }
     }
 
@@ -182,12 +187,21 @@ impl From<Unserved> for EtcdError {
     }
 }
 
-impl From<Unhashed> for EtcdError {
-    fn from(unhashed: Unhashed) -> EtcdError {
-        match unhashed {
-            Unhashed::Refused(refusal) => refusal.into(),
-            Unhashed::Unserved(unserved) => unserved.into(),
+impl EtcdError {
+    /// What a client hears of a read that has no answer; the operator hears of a failing disk.
+    #[must_use]
+    pub fn of_read(error: ReadError) -> EtcdError {
+        match error {
+            ReadError::Refused(refusal) => refusal.into(),
+            ReadError::Engine(error) => EtcdError::of_storage(&error),
         }
+    }
+
+    /// As [`EtcdError::of_read`], for steps that only the storage can fail.
+    #[must_use]
+    pub fn of_storage(error: &EngineError) -> EtcdError {
+        tracing::error!(error = error as &dyn std::error::Error, "failed to read from the engine");
+        EtcdError::StorageFailed
     }
 }
 

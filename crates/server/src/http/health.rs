@@ -124,7 +124,9 @@ impl Check {
             Check::SerializableRead => read(handle, true).await,
             Check::LinearizableRead => read(handle, false).await,
             Check::NonLearner => {
-                let learner = handle.status().is_learner;
+                let this = handle.member_id();
+                let mut members = handle.members().into_iter();
+                let learner = members.any(|member| member.member_id() == this && member.is_learner);
                 if learner { Err("not supported for learner") } else { Ok(()) }
             }
         }
@@ -147,7 +149,7 @@ async fn read(handle: &NodeHandle, serializable: bool) -> Result<(), &'static st
     };
     match range(handle.reader(), &request) {
         Ok(_) => Ok(()),
-        Err(refusal) => Err(EtcdError::from(refusal).text()),
+        Err(error) => Err(EtcdError::of_read(error).text()),
     }
 }
 

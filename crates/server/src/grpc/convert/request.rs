@@ -4,15 +4,12 @@ use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::compare::{CompareTarget, TargetUnion};
 use metastore_proto::etcdserverpb::request_op::Request;
 use state::command::{self, TxnOperation};
+use state::limits::PUT_OVERHEAD_BYTES;
+use state::mvcc::range::is_filtered;
 
 use super::overlap;
 use crate::grpc::limits::TXN_DEPTH_MAX;
 use crate::grpc::status::EtcdError;
-
-/// Bytes a put is charged on top of its key and value when the quota is asked.
-const PUT_COST_BYTES: u64 = 256;
-/// Bytes a lease is charged when the quota is asked.
-pub const LEASE_COST_BYTES: u64 = 64;
 
 /// A read.
 ///
@@ -66,15 +63,6 @@ pub fn range_stream(request: pb::RangeRequest) -> Result<command::Range, EtcdErr
 pub fn in_key_order(range: &command::Range) -> bool {
     range.sort_target == pb::range_request::SortTarget::Key as i32
         && range.sort_order != pb::range_request::SortOrder::Descend as i32
-}
-
-/// Whether keys are left out by their revisions.
-#[must_use]
-pub fn is_filtered(range: &command::Range) -> bool {
-    range.min_mod_revision != 0
-        || range.max_mod_revision != 0
-        || range.min_create_revision != 0
-        || range.max_create_revision != 0
 }
 
 /// A put.
@@ -193,7 +181,7 @@ fn compare(compare: pb::Compare) -> Result<command::Compare, EtcdError> {
 /// Bytes for which a put needs room in the quota.
 #[must_use]
 pub fn put_cost(request: &pb::PutRequest) -> u64 {
-    PUT_COST_BYTES + request.key.len() as u64 + request.value.len() as u64
+    PUT_OVERHEAD_BYTES + request.key.len() as u64 + request.value.len() as u64
 }
 
 /// Bytes for which a transaction needs room: those of its dearer list.

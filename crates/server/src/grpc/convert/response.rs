@@ -78,7 +78,7 @@ fn step(step: TxnStep) -> ResponseOp {
 #[must_use]
 pub fn member(member: Member) -> pb::Member {
     pb::Member {
-        id: member.id.0,
+        id: member.id,
         name: member.name,
         peer_ur_ls: member.peer_urls,
         client_ur_ls: member.client_urls,
