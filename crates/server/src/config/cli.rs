@@ -5,7 +5,7 @@
 //! ```text
 //!   metastore --version      Print  stdout, code 0
 //!   metastore --bogus        Print  stderr with the usage, code 2
-//!   metastore --name ''      Start  (it fails later, when the member founds its cluster)
+//!   metastore --name a       Start  with the configuration and what to say about it
 //!   metastore --auto-tls     Print  stderr with the reason, code 1
 //! ```
 
