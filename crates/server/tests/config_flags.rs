@@ -227,6 +227,10 @@ fn inconsistent_settings_end_with_code_1_and_the_words_of_etcd() {
             "--max-request-bytes must be between 0 and 1073741824 (set to 2147483647)",
         ),
         (
+            "--auto-compaction-retention 2562048",
+            "error parsing CompactionRetention: time: invalid duration \"2562048\"",
+        ),
+        (
             "--auto-compaction-retention -1h",
             "error parsing CompactionRetention: time: invalid duration \"-1h\"",
         ),

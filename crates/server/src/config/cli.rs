@@ -86,9 +86,10 @@ fn refuse(program: Program, error: &ConfigError) -> Outcome {
         (ConfigError::Usage(_), _) => (format!("{message}\n{}", help::usage(program)), 2),
         (ConfigError::Invalid(_), Program::Metastore) => (format!("metastore: {message}\n"), 1),
         (ConfigError::Invalid(_), Program::Etcd) => {
-            let text = line::now("warn", "config/cli.rs:0", "failed to verify flags")
-                .with("error", &message)
-                .to_json();
+            let text =
+                line::now("warn", concat!("config/cli.rs:", line!()), "failed to verify flags")
+                    .with("error", &message)
+                    .to_json();
             (text, 1)
         }
     };
