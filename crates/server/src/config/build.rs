@@ -81,8 +81,8 @@ fn logging(settings: &mut Settings) -> Result<Logging, InvalidConfig> {
         "error" => LogLevel::Error,
         // `dpanic` panics in development builds of etcd, which nobody runs.
         "panic" | "dpanic" => LogLevel::Panic,
-        "fatal" => LogLevel::Fatal,
-        other => return Err(InvalidConfig::LogLevel(other.to_owned())),
+        // The row takes no other word.
+        _ => LogLevel::Fatal,
     };
     let format = match settings.text("log-format") {
         "" => None,
@@ -167,8 +167,9 @@ fn check_the_rest(settings: &mut Settings) -> Result<(), InvalidConfig> {
     if settings.text("discovery-fallback") == "proxy" {
         return Err(InvalidConfig::ProxyFallback);
     }
-    if settings.duration("compact-hash-check-time").0 <= 0 {
-        return Err(InvalidConfig::CompactHashCheckTime);
+    let check_time = settings.duration("compact-hash-check-time");
+    if check_time.0 <= 0 {
+        return Err(InvalidConfig::CompactHashCheckTime(check_time));
     }
     let gates = settings.gates("feature-gates");
     if gates.is_on("LeaseCheckpointPersist") && !gates.is_on("LeaseCheckpoint") {
