@@ -172,6 +172,7 @@ fn what_would_protect_nothing_is_refused_in_sections_too() {
         ("discovery-config: {token: a}", "--discovery-token"),
         ("discovery-config: {endpoints: [a]}", "--discovery-endpoints"),
         ("discovery-config: {auth: {username: a}}", "discovery-config.auth"),
+        ("discovery-config: {auth: {password: 7}}", "discovery-config.auth"),
         ("discovery-srv: a", "--discovery-srv"),
         ("auth-token: jwt", "--auth-token"),
         ("host-whitelist: a", "--host-whitelist"),

@@ -133,6 +133,21 @@ fn each_flag_does_what_its_standing_says() {
     }
 }
 
+#[test]
+fn what_protects_works_or_is_refused_and_is_never_ignored() {
+    let harmless = ["cors", "self-signed-cert-validity"];
+    let security = flags::GROUPS.iter().filter(|group| group.title == "Security");
+    let mut names: Vec<&str> =
+        security.flat_map(|group| group.flags).map(|flag| flag.name).collect();
+    names.retain(|name| !harmless.contains(name));
+    names.extend(["auth-token", "force-new-cluster", "wal-dir", "unsafe-no-fsync", "proxy"]);
+    names.extend(["discovery", "discovery-token", "discovery-endpoints", "discovery-srv"]);
+    assert_eq!(names.len(), 33);
+    for name in names {
+        assert!(matches!(find(name), Standing::Works | Standing::Refused(_)), "--{name}");
+    }
+}
+
 fn find(name: &str) -> Standing {
     flags::find(name).expect("the table leads to its own rows").standing
 }

@@ -57,7 +57,7 @@ fn no_command_line_and_no_environment_panics() {
     let names: Vec<&str> = flags::all().chain(flags::RETIRED).map(|flag| flag.name).collect();
     let mut rng = Rng::with_seed(7);
     let mut outcomes = [0_u32; 3];
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         let mut name = || names[rng.usize(0..names.len())];
         let (flag, variable) =
             (name(), format!("ETCD_{}", name().to_uppercase().replace('-', "_")));
@@ -77,7 +77,7 @@ fn no_command_line_and_no_environment_panics() {
             }
         }
     }
-    assert!(outcomes.iter().all(|count| *count > 100), "each way out was taken: {outcomes:?}");
+    assert!(outcomes.iter().all(|count| *count > 50), "each way out was taken: {outcomes:?}");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn no_configuration_file_panics() {
     let names: Vec<&str> = flags::all().map(|flag| flag.name).collect();
     let mut rng = Rng::with_seed(8);
     let (mut read, mut refused) = (0, 0);
-    for _ in 0..2_000 {
+    for _ in 0..500 {
         let name = names[rng.usize(0..names.len())];
         let text = format!("{name}: {}\n{}", nonsense(&mut rng, 4), nonsense(&mut rng, 3));
         std::fs::write(&path, text).expect("a file");
@@ -97,5 +97,5 @@ fn no_configuration_file_panics() {
             Err(_) => refused += 1,
         }
     }
-    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    assert!(read > 20 && refused > 20, "{read} read, {refused} refused");
 }
