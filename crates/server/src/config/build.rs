@@ -21,6 +21,8 @@ const LARGE_QUOTA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What etcd uses when the interval is zero.
 const PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(600);
+/// What fits into a duration of etcd: 292 years.
+const PERIOD_SECONDS_MAX: u64 = i64::MAX.unsigned_abs() / 1_000_000_000;
 /// A lost leader must be noticed within this.
 const ELECTION_MS_MAX: u64 = 50_000;
 /// A request becomes one entry of the log, whose length has 32 bits.
@@ -40,8 +42,8 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
     let name = settings.text("name").to_owned();
     let config = Config {
         data_dir: match settings.text("data-dir") {
-            "" => format!("{name}.etcd").into(),
-            path => path.replace("${name}", &name).into(),
+            path if settings.is_set("data-dir") && !path.is_empty() => path.into(),
+            _ => format!("{name}.etcd").into(),
         },
         engine: match settings.text("engine") {
             "memory" => Engine::Memory,
@@ -79,8 +81,8 @@ fn logging(settings: &mut Settings) -> Result<Logging, InvalidConfig> {
         "error" => LogLevel::Error,
         // `dpanic` panics in development builds of etcd, which nobody runs.
         "panic" | "dpanic" => LogLevel::Panic,
-        "fatal" => LogLevel::Fatal,
-        other => return Err(InvalidConfig::LogLevel(other.to_owned())),
+        // The row takes no other word.
+        _ => LogLevel::Fatal,
     };
     let format = match settings.text("log-format") {
         "" => None,
@@ -165,8 +167,9 @@ fn check_the_rest(settings: &mut Settings) -> Result<(), InvalidConfig> {
     if settings.text("discovery-fallback") == "proxy" {
         return Err(InvalidConfig::ProxyFallback);
     }
-    if settings.duration("compact-hash-check-time").0 <= 0 {
-        return Err(InvalidConfig::CompactHashCheckTime);
+    let check_time = settings.duration("compact-hash-check-time");
+    if check_time.0 <= 0 {
+        return Err(InvalidConfig::CompactHashCheckTime(check_time));
     }
     let gates = settings.gates("feature-gates");
     if gates.is_on("LeaseCheckpointPersist") && !gates.is_on("LeaseCheckpoint") {
@@ -248,7 +251,8 @@ fn auto_compaction(settings: &Settings) -> Result<AutoCompaction, InvalidConfig>
         ("revision", Some(revisions)) => Ok(AutoCompaction::Revision(revisions)),
         ("revision", None) => Err(invalid()),
         ("periodic", Some(hours)) => {
-            let seconds = hours.checked_mul(3600).ok_or_else(invalid)?;
+            let seconds = hours.checked_mul(3600).filter(|seconds| *seconds <= PERIOD_SECONDS_MAX);
+            let seconds = seconds.ok_or_else(invalid)?;
             Ok(AutoCompaction::Periodic(Duration::from_secs(seconds)))
         }
         ("periodic", None) => match super::duration::GoDuration::parse(text) {

@@ -5,7 +5,7 @@
 //! ```text
 //!   metastore --version      Print  stdout, code 0
 //!   metastore --bogus        Print  stderr with the usage, code 2
-//!   metastore --name ''      Start  (it fails later, when the member founds its cluster)
+//!   metastore --name a       Start  with the configuration and what to say about it
 //!   metastore --auto-tls     Print  stderr with the reason, code 1
 //! ```
 
@@ -86,9 +86,10 @@ fn refuse(program: Program, error: &ConfigError) -> Outcome {
         (ConfigError::Usage(_), _) => (format!("{message}\n{}", help::usage(program)), 2),
         (ConfigError::Invalid(_), Program::Metastore) => (format!("metastore: {message}\n"), 1),
         (ConfigError::Invalid(_), Program::Etcd) => {
-            let text = line::now("warn", "config/cli.rs:0", "failed to verify flags")
-                .with("error", &message)
-                .to_json();
+            let text =
+                line::now("warn", concat!("config/cli.rs:", line!()), "failed to verify flags")
+                    .with("error", &message)
+                    .to_json();
             (text, 1)
         }
     };

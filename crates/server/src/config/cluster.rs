@@ -188,7 +188,7 @@ fn first_eight(digest: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{InitialCluster, InitialState, Url};
+    use super::{InitialCluster, InitialState, Url, cluster_id, member_id};
 
     fn cluster(name: &str, founders: &str, advertised: &str, token: &str) -> InitialCluster {
         InitialCluster {
@@ -227,6 +227,16 @@ mod tests {
             assert_eq!(founding.member_id.0, member, "{founders}");
             assert_eq!(founding.cluster_id.0, cluster_id, "{founders}");
         }
+    }
+
+    #[test]
+    fn the_order_of_urls_and_members_does_not_matter() {
+        let urls = ["http://b:1", "http://a:1"].map(|url| Url::parse(url).expect(url));
+        let reversed = [urls[1].clone(), urls[0].clone()];
+        assert_eq!(member_id(&urls, "t"), member_id(&reversed, "t"));
+        let (one, two) = (member_id(&urls, "t"), member_id(&urls, "u"));
+        assert_ne!(one, two, "the token is part of the id");
+        assert_eq!(cluster_id(&[one, two]), cluster_id(&[two, one]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use super::cluster::FoundingError;
+use super::duration::GoDuration;
 use super::urls::{NotBindable, UrlError};
 use super::value::ValueError;
 
@@ -184,17 +185,14 @@ pub enum InvalidConfig {
     #[error("error parsing CompactionRetention: time: invalid duration {0:?}")]
     CompactionRetention(String),
     /// A period of nothing.
-    #[error("--compact-hash-check-time must be >0 (set to 0s)")]
-    CompactHashCheckTime,
+    #[error("--compact-hash-check-time must be >0 (set to {0})")]
+    CompactHashCheckTime(GoDuration),
     /// One gate needs another.
     #[error("enabling feature gate {0} requires enabling feature gate {1}")]
     GateNeeds(&'static str, &'static str),
     /// No such logger.
     #[error("unknown logger option {0:?}")]
     Logger(String),
-    /// No such level.
-    #[error("unrecognized level: {0:?}")]
-    LogLevel(String),
     /// No such format.
     #[error("unknown log format: {0}, supported values json, console")]
     LogFormat(String),

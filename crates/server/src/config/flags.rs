@@ -2,7 +2,7 @@
 //!
 //! A row says what a flag is called, what it takes, what it is when nobody sets it, and where it
 //! stands with us. Parsing, the environment, the configuration file, the help text, the warnings
-//! and the refusals all come from the row. The rows are in [`table`].
+//! and the refusals all come from the row. The rows are in `flags/table.rs`.
 //!
 //! ```text
 //!   works("max-txn-ops", Kind::Uint, "128", "Operations that one transaction may carry.")
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! To make a refused flag work, change the word in front of its row to `works` and read it with
-//! [`Settings`](super::settings::Settings) in `config.rs`. Nothing else lists flags.
+//! `Settings` in `config/build.rs`. Nothing else lists flags.
 
 mod table;
 

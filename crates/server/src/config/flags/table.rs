@@ -145,7 +145,7 @@ const MONITORING: &[Flag] = &[
 const LOGGING: &[Flag] = &[
     works("logger", Text, "zap", "Accepted for etcd's sake; only zap, whose format is that of --log-format json."),
     works("log-outputs", Sequence, "default", "Where logs go: default (stderr), stderr, stdout or files."),
-    works("log-level", Text, "info", "Least grave level to log: debug, info, warn, error, panic or fatal."),
+    works("log-level", Choice(&["debug", "info", "warn", "error", "panic", "dpanic", "fatal"]), "info", "Least grave level to log: debug, info, warn, error, panic or fatal."),
     works("log-format", Text, "", "json or console; json if started as etcd, otherwise console."),
     warned("enable-log-rotation", Bool, "false", "log files grow until something else rotates them", "Rotate the log file."),
     warned("log-rotation-config-json", Text, "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}", "log files grow until something else rotates them", "When and how to rotate the log file."),
