@@ -26,6 +26,7 @@ use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX};
 enum Task {
     Release(SegmentId),
     Prepare(u64),
+    AnnounceSpace,
 }
 
 /// The life of the preparer's thread.
@@ -34,10 +35,13 @@ pub(crate) fn run(shared: &Shared) {
         let done = match task {
             Task::Release(first) => release(shared, first),
             Task::Prepare(bytes) => prepare_or_wait(shared, bytes),
+            Task::AnnounceSpace => {
+                shared.push_event(LogEvent::SpaceAgain);
+                Ok(())
+            }
         };
-        match done {
-            Ok(()) => announce_space(shared),
-            Err(error) => shared.fail(error.into()),
+        if let Err(error) = done {
+            shared.fail(error.into());
         }
     }
 }
@@ -86,6 +90,10 @@ fn next_task(shared: &Shared) -> Option<Task> {
         }
         if let Some(first) = desk.release.take() {
             return Some(Task::Release(first));
+        }
+        if ends_full(&desk) {
+            desk.full_until = None;
+            return Some(Task::AnnounceSpace);
         }
         let may_try = desk.full_until.is_none_or(|until| until <= Instant::now());
         if may_try && let Some(bytes) = missing(&desk, shared.options.segment_bytes) {
@@ -162,15 +170,11 @@ fn release(shared: &Shared, first: SegmentId) -> Result<(), FileError> {
     }
 }
 
-/// Ends the time of a full disk once the next segment and the reserve are there again.
-fn announce_space(shared: &Shared) {
-    let mut desk = shared.lock();
-    let is_whole = desk.wanted_bytes.is_none() && desk.spares.len() >= LOG_SPARES_AHEAD;
-    if desk.full_until.is_some() && is_whole {
-        desk.full_until = None;
-        drop(desk);
-        shared.push_event(LogEvent::SpaceAgain);
-    }
+/// Whether the time of a full disk is over: the next segment and the reserve are there again.
+fn ends_full(desk: &Desk) -> bool {
+    desk.full_until.is_some()
+        && desk.wanted_bytes.is_none()
+        && desk.spares.len() >= LOG_SPARES_AHEAD
 }
 
 fn new_number(shared: &Shared) -> u64 {
