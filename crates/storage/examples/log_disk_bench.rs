@@ -37,16 +37,17 @@ fn main() -> Result<(), Failure> {
     for size in [512, 4 << 10, 64 << 10] {
         writeln!(out, "\nwrites of {size} bytes")?;
         let lone = LogOptions::default();
-        writeln!(
-            out,
-            "  1 in flight, caller   {}",
-            with_log(&folder, &lone, |b| b.inline(size, writes))?
-        )?;
-        writeln!(
-            out,
-            "  1 in flight, lanes    {}",
-            with_log(&folder, &lone, |b| b.lanes(size, writes, 1))?
-        )?;
+        // In turns, because the disk's mood changes within seconds.
+        for _ in 0..3 {
+            for companion in [false, true] {
+                let options = LogOptions { companion, ..LogOptions::default() };
+                let with = if companion { "companion" } else { "alone    " };
+                let line = with_log(&folder, &options, |b| b.inline(size, writes))?;
+                writeln!(out, "  1 by its caller, {with}  {line}")?;
+                let line = with_log(&folder, &options, |b| b.lanes(size, writes, 1))?;
+                writeln!(out, "  1 by a lane, {with}      {line}")?;
+            }
+        }
         for depth in [2, 4] {
             let options = LogOptions { lanes: depth, ..LogOptions::default() };
             let line = with_log(&folder, &options, |b| b.lanes(size, writes, depth))?;

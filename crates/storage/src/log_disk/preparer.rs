@@ -20,7 +20,7 @@ use super::segment_files::{FileName, segment_name, spare_name, temporary_name};
 use super::shared::{Desk, Shared};
 use super::{LogError, LogEvent};
 use crate::files::{FileError, is_full};
-use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX};
+use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX, PACED_SYNC_BYTES};
 
 /// What is to be done next.
 enum Task {
@@ -77,7 +77,8 @@ pub(crate) fn put_in_order(shared: &Shared) -> Result<(), LogError> {
     // A segment that was named just before a crash may have been replayed: its name is relied on.
     sync_names(shared)?;
     if is_fresh {
-        prepare(shared, shared.options.segment_bytes)?;
+        // In one bite: no write of ours is there yet to be held up, and a start is waited for.
+        prepare(shared, shared.options.segment_bytes, u64::MAX)?;
     }
     Ok(())
 }
@@ -116,7 +117,7 @@ fn missing(desk: &MutexGuard<'_, Desk>, segment_bytes: u64) -> Option<u64> {
 
 /// A full disk is no failure: it is announced, and tried again later.
 fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
-    let error = match prepare(shared, bytes) {
+    let error = match prepare(shared, bytes, PACED_SYNC_BYTES) {
         Err(error) if is_full(&error.source) => error,
         done => return done,
     };
@@ -132,11 +133,11 @@ fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
 }
 
 /// Makes a spare.
-fn prepare(shared: &Shared, bytes: u64) -> Result<(), FileError> {
+fn prepare(shared: &Shared, bytes: u64, sync_bytes: u64) -> Result<(), FileError> {
     let number = new_number(shared);
     let (temporary, name) = (temporary_name(number), spare_name(number));
     let failed = |action| FileError::new(action, &shared.path.join(&temporary));
-    shared.files.prepare(&temporary, bytes).map_err(failed("allocate"))?;
+    shared.files.prepare(&temporary, bytes, sync_bytes).map_err(failed("allocate"))?;
     shared.files.rename(&temporary, &name).map_err(failed("rename"))?;
     sync_names(shared)?;
     shared.lock().spares.push_back((name, bytes));

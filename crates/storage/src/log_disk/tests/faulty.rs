@@ -200,7 +200,7 @@ impl SegmentFiles for FaultyDisk {
         Ok(world.names.iter().map(|(name, inode)| (name.clone(), size(inode))).collect())
     }
 
-    fn prepare(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn prepare(&self, name: &str, bytes: u64, _: u64) -> io::Result<()> {
         let mut world = self.world();
         if world.faults.prepare_fails {
             return Err(io_error());
