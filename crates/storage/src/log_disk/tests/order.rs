@@ -209,8 +209,8 @@ fn a_lone_sync_gets_company_by_which_nothing_is_acknowledged() {
     let mut rig = with_companion();
     rig.disk.world().faults.hold_syncs = true;
     rig.append(100).expect("append");
-    let held = rig.disk.held(2);
-    rig.disk.finish(held[1]);
+    let companion = rig.disk.held_companion();
+    rig.disk.finish(companion);
     // The companion's lane is free again: it takes the next write, and has reported nothing.
     rig.append(100).expect("append");
     rig.disk.held(2);
@@ -225,9 +225,9 @@ fn an_error_that_the_companion_meets_is_a_failure_like_any_other() {
     let mut rig = with_companion();
     rig.disk.world().faults.hold_syncs = true;
     rig.append(100).expect("append");
-    let held = rig.disk.held(2);
+    let companion = rig.disk.held_companion();
     rig.disk.world().faults.sync_fails_in = Some(0);
-    rig.disk.finish(held[1]);
+    rig.disk.finish(companion);
     assert!(matches!(rig.hear(), Heard::Failed(_)));
     rig.disk.let_go();
     assert_eq!(rig.end(), (vec![], vec![]));
