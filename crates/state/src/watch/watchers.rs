@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{KeyRange, Revision};
 use crate::watch::hub::Token;
-use crate::watch::interest::{Interest, Removed};
+use crate::watch::interest::{Interest, Removed, Search};
 use crate::watch::request::WatchCreate;
 
 /// One watcher.
@@ -198,7 +198,7 @@ impl Watchers {
     }
 
     /// Starts a search for the watchers of several keys; see [`Interest::search`].
-    pub(super) fn interested(&mut self) -> crate::watch::interest::Search<'_> {
+    pub(super) fn interested(&mut self) -> Search<'_> {
         self.interest.search()
     }
 

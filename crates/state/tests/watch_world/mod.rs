@@ -323,7 +323,8 @@ impl World {
         let Some(deliveries) = self.hub.publish(self.store.revision, events) else { return };
         let batch = deliveries.batch;
         self.batches.push(Arc::downgrade(&batch));
-        for stream in deliveries.streams.to_vec() {
+        let streams: Vec<StreamId> = deliveries.streams.to_vec();
+        for stream in streams {
             self.faults.deliveries += 1;
             let hits = |every: Option<usize>| {
                 every.is_some_and(|every| self.faults.deliveries.is_multiple_of(every))
