@@ -139,13 +139,14 @@ impl Trial {
         let mut clients = Vec::new();
         for _ in 0..LANES {
             world.open(sizes);
-            clients.push(Client::default());
+            clients.push(Client::new(sizes.fragment_bytes));
         }
         let mut trial = Trial { world, clients, spoil, now_ms: 0 };
         for happening in story {
             trial.happen(happening)?;
         }
         trial.happen(&Happening::Rest)?;
+        trial.ask_everybody()?;
         let mut sum = Statistics::default();
         for client in &trial.clients {
             client.check_complete(&trial.world.store)?;
@@ -156,6 +157,26 @@ impl Trial {
             sum.compacted += client.statistics.compacted;
         }
         Ok(sum)
+    }
+
+    /// Whatever has happened before: at rest, progress is answered, and with the present.
+    fn ask_everybody(&mut self) -> Result<(), String> {
+        for lane in 0..LANES {
+            if !self.clients[lane].may_expect_progress(&self.world.store) {
+                continue;
+            }
+            self.clients[lane].progress_requests = 0;
+            self.happen(&Happening::AskProgress(lane))?;
+            let answers = self.world.settle(&[true; LANES]);
+            let [(_, answer)] = &answers[..] else {
+                return Err(format!("asked for progress at rest and got {answers:?}"));
+            };
+            if answer.revision() != self.world.store.revision.0 {
+                return Err(format!("progress at rest is {}", answer.revision()));
+            }
+            self.client_gets(lane, answer.clone())?;
+        }
+        Ok(())
     }
 
     fn happen(&mut self, happening: &Happening) -> Result<(), String> {
@@ -377,4 +398,51 @@ fn a_client_that_stops_reading_holds_a_constant() {
     }
     clients[0].check_complete(&world.store).expect("nothing is lost");
     assert_eq!(clients[0].statistics.events, 500 * 20);
+}
+
+fn watch_a() -> WatchRequest {
+    let key = Bytes::from_static(b"a");
+    WatchRequest::Create(WatchCreate { key, progress_notify: true, ..WatchCreate::default() })
+}
+
+fn put_a(world: &mut World) {
+    world.write(&[Change::Put("a".to_owned(), "1".to_owned())]);
+    world.publish();
+}
+
+#[test]
+fn what_happens_while_a_stream_asks_to_rejoin_comes_from_history() {
+    let mut world = World::new();
+    world.open(Sizes { queue: 1, ..Sizes::default() });
+    world.request(0, watch_a());
+    world.settle(&[true]);
+    for _ in 0..3 {
+        put_a(&mut world);
+    }
+    assert_eq!(world.overflows, 1);
+    // What was queued, then the loss; then everything is read and the stream asks to rejoin.
+    while world.deliver(0) || world.step(0) {}
+    assert_eq!(world.take(0).len(), 2);
+    // The hub has not heard the request yet and does not deliver this.
+    put_a(&mut world);
+    let got = world.settle(&[true]);
+    assert_eq!(got.iter().map(|(_, response)| response.revision()).collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn a_watcher_that_hears_something_before_its_sign_of_progress_gets_none() {
+    let mut world = World::new();
+    world.open(Sizes::default());
+    world.request(0, watch_a());
+    world.settle(&[true]);
+    world.tick(0, PROGRESS_PERIOD_MS);
+    put_a(&mut world);
+    let got = world.settle(&[true]);
+    assert_eq!(got.len(), 1, "{got:?}");
+    assert_eq!(got[0].1.events.len(), 1);
+    world.tick(0, 2 * PROGRESS_PERIOD_MS);
+    assert!(world.settle(&[true]).is_empty(), "it heard something since the last tick");
+    world.tick(0, 3 * PROGRESS_PERIOD_MS);
+    let got = world.settle(&[true]);
+    assert_eq!((got.len(), got[0].1.events.len(), got[0].1.revision()), (1, 0, 2));
 }

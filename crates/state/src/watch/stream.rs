@@ -256,9 +256,8 @@ impl WatchStream {
                 break;
             }
             self.awaiting.pop_front();
-            if self.watchers.get(slot).is_some_and(|watcher| watcher.token == asked) {
-                self.settle(slot);
-            }
+            // The watcher may be gone, and a later one in its place: `settle` looks.
+            self.settle(slot);
         }
         self.answer_progress(token, revision);
     }

@@ -21,6 +21,8 @@ pub struct Client {
     pub watchers: BTreeMap<i64, Seen>,
     /// The watcher whose fragments are coming.
     in_fragments_of: Option<i64>,
+    /// Responses for those that can join fragments stay below; 0: not checked.
+    fragment_bytes: usize,
     pub statistics: Statistics,
 }
 
@@ -56,6 +58,11 @@ macro_rules! ensure {
 }
 
 impl Client {
+    /// A client whose stream cuts responses from this size on.
+    pub fn new(fragment_bytes: usize) -> Client {
+        Client { fragment_bytes, ..Client::default() }
+    }
+
     /// Takes the next response of the stream.
     pub fn check(&mut self, response: &WatchResponse, store: &Store) -> Result<(), String> {
         if let Some(id) = self.in_fragments_of {
@@ -148,6 +155,9 @@ impl Client {
         ensure!(!seen.compacted, "events for watcher {id} after its end");
         ensure!(response.revision() >= seen.header, "header of {id} went back");
         ensure!(!response.fragment || seen.create.fragment, "{id} cannot join fragments");
+        let cut = self.fragment_bytes > 0 && seen.create.fragment && response.events.len() > 1;
+        let bytes = response.encoded_len();
+        ensure!(!cut || bytes < self.fragment_bytes, "{id}: {bytes} bytes are not cut");
         seen.header = response.revision();
         let expected = seen.expected(store);
         for event in &response.events {
@@ -182,6 +192,17 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+impl Client {
+    /// Whether a request for progress has to be answered once everything has come to rest.
+    pub fn may_expect_progress(&self, store: &Store) -> bool {
+        !self.watchers.is_empty()
+            && self
+                .watchers
+                .values()
+                .all(|seen| !seen.compacted && seen.create.start_revision <= store.revision.0)
     }
 }
 
