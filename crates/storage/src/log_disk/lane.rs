@@ -11,7 +11,7 @@ use node::messages::{LogWrite, SegmentId};
 
 use super::LogError;
 use super::segment_files::{SegmentFile, segment_name};
-use super::shared::Shared;
+use super::shared::{Shared, Work};
 use crate::files::FileError;
 
 /// A lane and the segment it has open.
@@ -23,9 +23,19 @@ pub(crate) struct Lane {
 /// The life of a lane's thread.
 pub(crate) fn run(shared: &Shared) {
     let mut lane = Lane::default();
-    while let Some(batch) = shared.next_batch() {
-        let done = lane.execute(shared, &batch.writes);
-        shared.finish(&batch.writes, done);
+    while let Some(work) = shared.next_work() {
+        match work {
+            Work::Batch(writes) => {
+                let done = lane.execute(shared, &writes);
+                shared.finish(&writes, done);
+            }
+            Work::Companion(segment, number) => {
+                // Nobody waits for it, but an error is an error: the disk has lost something.
+                if let Err(error) = lane.accompany(shared, segment, number) {
+                    shared.fail(error);
+                }
+            }
+        }
     }
 }
 
@@ -58,6 +68,7 @@ impl Lane {
         for write in batch {
             write_all_at(file, &write.bytes, write.offset).map_err(failed("write", &name))?;
         }
+        shared.ask_for_company(first.segment, first.number);
         let begin = Instant::now();
         file.sync().map_err(failed("sync", &name))?;
         if is_new {
@@ -67,6 +78,22 @@ impl Lane {
         }
         let time = if shared.options.durable { begin.elapsed() } else { Duration::ZERO };
         Ok(Some(time))
+    }
+
+    /// Syncs beside another lane, which alone reports the write.
+    fn accompany(
+        &mut self,
+        shared: &Shared,
+        segment: SegmentId,
+        number: u64,
+    ) -> Result<(), LogError> {
+        let name = segment_name(segment);
+        // The other lane may be done and the segment released by now: nothing to sync is no loss.
+        let Ok(file) = self.file(shared, segment, &name) else { return Ok(()) };
+        file.sync().map_err(|source| {
+            let source = FileError::new("sync", &shared.path.join(&name))(source);
+            LogError::Write { number, source }
+        })
     }
 
     fn file(

@@ -20,12 +20,13 @@ use super::segment_files::{FileName, segment_name, spare_name, temporary_name};
 use super::shared::{Desk, Shared};
 use super::{LogError, LogEvent};
 use crate::files::{FileError, is_full};
-use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX};
+use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX, PACED_SYNC_BYTES};
 
 /// What is to be done next.
 enum Task {
     Release(SegmentId),
     Prepare(u64),
+    AnnounceSpace,
 }
 
 /// The life of the preparer's thread.
@@ -34,10 +35,13 @@ pub(crate) fn run(shared: &Shared) {
         let done = match task {
             Task::Release(first) => release(shared, first),
             Task::Prepare(bytes) => prepare_or_wait(shared, bytes),
+            Task::AnnounceSpace => {
+                shared.push_event(LogEvent::SpaceAgain);
+                Ok(())
+            }
         };
-        match done {
-            Ok(()) => announce_space(shared),
-            Err(error) => shared.fail(error.into()),
+        if let Err(error) = done {
+            shared.fail(error.into());
         }
     }
 }
@@ -73,7 +77,8 @@ pub(crate) fn put_in_order(shared: &Shared) -> Result<(), LogError> {
     // A segment that was named just before a crash may have been replayed: its name is relied on.
     sync_names(shared)?;
     if is_fresh {
-        prepare(shared, shared.options.segment_bytes)?;
+        // In one bite: no write of ours is there yet to be held up, and a start is waited for.
+        prepare(shared, shared.options.segment_bytes, u64::MAX)?;
     }
     Ok(())
 }
@@ -86,6 +91,10 @@ fn next_task(shared: &Shared) -> Option<Task> {
         }
         if let Some(first) = desk.release.take() {
             return Some(Task::Release(first));
+        }
+        if ends_full(&desk) {
+            desk.full_until = None;
+            return Some(Task::AnnounceSpace);
         }
         let may_try = desk.full_until.is_none_or(|until| until <= Instant::now());
         if may_try && let Some(bytes) = missing(&desk, shared.options.segment_bytes) {
@@ -108,7 +117,7 @@ fn missing(desk: &MutexGuard<'_, Desk>, segment_bytes: u64) -> Option<u64> {
 
 /// A full disk is no failure: it is announced, and tried again later.
 fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
-    let error = match prepare(shared, bytes) {
+    let error = match prepare(shared, bytes, PACED_SYNC_BYTES) {
         Err(error) if is_full(&error.source) => error,
         done => return done,
     };
@@ -124,11 +133,11 @@ fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
 }
 
 /// Makes a spare.
-fn prepare(shared: &Shared, bytes: u64) -> Result<(), FileError> {
+fn prepare(shared: &Shared, bytes: u64, sync_bytes: u64) -> Result<(), FileError> {
     let number = new_number(shared);
     let (temporary, name) = (temporary_name(number), spare_name(number));
     let failed = |action| FileError::new(action, &shared.path.join(&temporary));
-    shared.files.prepare(&temporary, bytes).map_err(failed("allocate"))?;
+    shared.files.prepare(&temporary, bytes, sync_bytes).map_err(failed("allocate"))?;
     shared.files.rename(&temporary, &name).map_err(failed("rename"))?;
     sync_names(shared)?;
     shared.lock().spares.push_back((name, bytes));
@@ -162,15 +171,11 @@ fn release(shared: &Shared, first: SegmentId) -> Result<(), FileError> {
     }
 }
 
-/// Ends the time of a full disk once the next segment and the reserve are there again.
-fn announce_space(shared: &Shared) {
-    let mut desk = shared.lock();
-    let is_whole = desk.wanted_bytes.is_none() && desk.spares.len() >= LOG_SPARES_AHEAD;
-    if desk.full_until.is_some() && is_whole {
-        desk.full_until = None;
-        drop(desk);
-        shared.push_event(LogEvent::SpaceAgain);
-    }
+/// Whether the time of a full disk is over: the next segment and the reserve are there again.
+fn ends_full(desk: &Desk) -> bool {
+    desk.full_until.is_some()
+        && desk.wanted_bytes.is_none()
+        && desk.spares.len() >= LOG_SPARES_AHEAD
 }
 
 fn new_number(shared: &Shared) -> u64 {

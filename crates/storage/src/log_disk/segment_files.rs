@@ -12,20 +12,20 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use node::messages::SegmentId;
 use rustix::fs::Advice;
 
 use crate::files::{PacedWriter, preallocate, sync_dir};
-use crate::limits::PACED_SYNC_BYTES;
 
 /// What the log disk needs of a folder.
 pub(crate) trait SegmentFiles: Send + Sync {
     /// Names and sizes in bytes, in any order.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
-    /// Creates a file of this size whose blocks exist and are durable. On an error nothing is left.
-    fn prepare(&self, name: &str, bytes: u64) -> io::Result<()>;
+    /// Creates a file of this size whose blocks exist and are durable, syncing it in bites of
+    /// `sync_bytes`. On an error nothing is left.
+    fn prepare(&self, name: &str, bytes: u64, sync_bytes: u64) -> io::Result<()>;
     /// Opens for writing. Each call is a view of its own: an error of writing back is told once to
     /// each view, so two threads that shared one could hide it from each other.
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
@@ -108,9 +108,9 @@ impl SegmentFiles for Folder {
         Ok(names)
     }
 
-    fn prepare(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn prepare(&self, name: &str, bytes: u64, sync_bytes: u64) -> io::Result<()> {
         let path = self.path.join(name);
-        let made = self.fill(&path, bytes);
+        let made = self.fill(&path, bytes, sync_bytes);
         if made.is_err() {
             // What was allocated so far is given back at once: on a full disk it may be what keeps
             // others alive. A file that stays is removed at the next start.
@@ -154,7 +154,7 @@ impl SegmentFiles for Folder {
 impl Folder {
     /// Zeros, not just reserved blocks: the first write into a block that was only reserved also
     /// changes the file system's own records, and its sync takes half as long again.
-    fn fill(&self, path: &std::path::Path, bytes: u64) -> io::Result<()> {
+    fn fill(&self, path: &Path, bytes: u64, sync_bytes: u64) -> io::Result<()> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         preallocate(&file, bytes)?;
@@ -162,7 +162,7 @@ impl Folder {
             return file.set_len(bytes);
         }
         let zeros = vec![0; 256 << 10];
-        let mut writer = PacedWriter::new(file, PACED_SYNC_BYTES);
+        let mut writer = PacedWriter::new(file, sync_bytes);
         let mut left = bytes;
         while left > 0 {
             let step = usize::try_from(left).map_or(zeros.len(), |left| left.min(zeros.len()));

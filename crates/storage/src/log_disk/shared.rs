@@ -45,6 +45,10 @@ pub(crate) struct Desk {
     outbox: VecDeque<LogEvent>,
     /// A thread is giving out the outbox.
     reporting: bool,
+    /// Batches that are being written and synced.
+    busy: usize,
+    /// A sync that is alone in flight, of this segment and for this write, wants company.
+    lonely: Option<(SegmentId, u64)>,
     /// A lane is giving a spare its segment's name; no other write may begin before that is done.
     opening: bool,
     /// Every segment file and its size when it was named.
@@ -67,8 +71,11 @@ pub(crate) struct Desk {
 }
 
 /// What a lane has to do.
-pub(crate) struct Batch {
-    pub(crate) writes: Vec<LogWrite>,
+pub(crate) enum Work {
+    /// Make these durable.
+    Batch(Vec<LogWrite>),
+    /// Sync this segment beside another lane that does so for the write of this number.
+    Companion(SegmentId, u64),
 }
 
 impl Shared {
@@ -129,6 +136,7 @@ impl Shared {
         desk.expect_next(write.number);
         desk.window.push_back((write.number, None));
         desk.opening = !desk.segments.contains_key(&write.segment);
+        desk.busy += 1;
         Ok(true)
     }
 
@@ -141,6 +149,7 @@ impl Shared {
     ) -> Option<LogEvent> {
         let mut desk = self.lock();
         desk.window.clear();
+        desk.end_batch();
         if desk.failed {
             return None;
         }
@@ -158,14 +167,17 @@ impl Shared {
 
     /// Waits for writes and takes all that wait for the same segment: one sync serves them all.
     /// `None` ends the lane.
-    pub(crate) fn next_batch(&self) -> Option<Batch> {
+    pub(crate) fn next_work(&self) -> Option<Work> {
         let mut desk = self.lock();
         loop {
             if desk.failed || (desk.stopping && desk.queue.is_empty()) {
                 return None;
             }
             if !desk.opening && !desk.queue.is_empty() {
-                return Some(desk.take_batch());
+                return Some(Work::Batch(desk.take_batch()));
+            }
+            if let Some((segment, number)) = desk.lonely.take() {
+                return Some(Work::Companion(segment, number));
             }
             desk = wait(&self.work, desk);
         }
@@ -219,11 +231,26 @@ impl Shared {
         !self.lock().segments.contains_key(&segment)
     }
 
+    /// Asks an idle lane for a companion, if that is wanted and the sync about to begin is the only
+    /// one.
+    pub(crate) fn ask_for_company(&self, segment: SegmentId, number: u64) {
+        if !self.options.companion {
+            return;
+        }
+        let mut desk = self.lock();
+        if desk.busy == 1 && desk.queue.is_empty() {
+            desk.lonely = Some((segment, number));
+            drop(desk);
+            self.work.notify_one();
+        }
+    }
+
     /// The lane has made these writes durable, or has failed to.
     pub(crate) fn finish(&self, batch: &[LogWrite], done: Result<Option<Duration>, LogError>) {
         match done {
             Ok(Some(sync_time)) => {
                 let mut desk = self.lock();
+                desk.end_batch();
                 desk.mark_durable(batch, sync_time);
                 self.give_out(desk);
                 self.ready.notify_all();
@@ -344,13 +371,19 @@ impl Desk {
         self.stopping
     }
 
+    /// Its sync has ended, and company would come too late.
+    fn end_batch(&mut self) {
+        self.busy -= 1;
+        self.lonely = None;
+    }
+
     fn expect_next(&self, number: u64) {
         if let Some((last, _)) = self.window.back() {
             assert!(*last + 1 == number, "log write {number} follows {last}");
         }
     }
 
-    fn take_batch(&mut self) -> Batch {
+    fn take_batch(&mut self) -> Vec<LogWrite> {
         let first = self.queue.pop_front().expect("the queue was found not empty");
         self.opening = !self.segments.contains_key(&first.segment);
         let mut writes = vec![first];
@@ -359,7 +392,8 @@ impl Desk {
         {
             writes.extend(self.queue.pop_front());
         }
-        Batch { writes }
+        self.busy += 1;
+        writes
     }
 
     /// Notes that these are durable and decides what may be reported: only what has no undecided

@@ -101,7 +101,11 @@ impl Rig {
     }
 
     fn try_on(disk: FaultyDisk, lanes: usize) -> Result<Rig, LogError> {
-        let options = LogOptions { segment_bytes: SEGMENT_BYTES, lanes, durable: true };
+        let options = LogOptions { segment_bytes: SEGMENT_BYTES, lanes, ..LogOptions::default() };
+        Rig::with(disk, options)
+    }
+
+    fn with(disk: FaultyDisk, options: LogOptions) -> Result<Rig, LogError> {
         let dir = LogDir { files: Box::new(disk.clone()), path: PathBuf::from("log"), options };
         let ledger: Arc<Mutex<Ledger>> = Arc::default();
         let (sender, events) = channel();

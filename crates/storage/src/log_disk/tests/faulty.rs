@@ -28,6 +28,10 @@ pub(super) struct World {
     /// Syncs that are held, by ticket, and how far each may go.
     held: BTreeMap<u64, Stage>,
     ticket_next: u64,
+    /// The view behind each ticket, and the one that wrote last.
+    holders: BTreeMap<u64, u64>,
+    writer: u64,
+    view_next: u64,
     pub(super) syncs: u64,
     pub(super) prepared: u64,
     /// What must never be: found by the disk itself.
@@ -85,6 +89,7 @@ pub(super) enum Stage {
 }
 
 struct View {
+    number: u64,
     disk: FaultyDisk,
     inode: usize,
     told: u64,
@@ -109,6 +114,14 @@ impl FaultyDisk {
     /// Waits until this many syncs are held, and names them in the order in which they came.
     pub(super) fn held(&self, count: usize) -> Vec<u64> {
         self.wait_until(|world| world.held.len() == count).held.keys().copied().collect()
+    }
+
+    /// Waits until two syncs are held, and names the one of the view that did not write.
+    pub(super) fn held_companion(&self) -> u64 {
+        let held = self.held(2);
+        let world = self.world();
+        let mut others = held.into_iter().filter(|ticket| world.holders[ticket] != world.writer);
+        others.next().expect("two views, and one of them wrote")
     }
 
     /// Lets a held sync take effect, without returning to its caller.
@@ -200,7 +213,7 @@ impl SegmentFiles for FaultyDisk {
         Ok(world.names.iter().map(|(name, inode)| (name.clone(), size(inode))).collect())
     }
 
-    fn prepare(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn prepare(&self, name: &str, bytes: u64, _: u64) -> io::Result<()> {
         let mut world = self.world();
         if world.faults.prepare_fails {
             return Err(io_error());
@@ -221,10 +234,12 @@ impl SegmentFiles for FaultyDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
-        let world = self.world();
+        let mut world = self.world();
         let inode = world.inode(name)?;
         let told = world.files[inode].errors;
-        Ok(Box::new(View { disk: self.clone(), inode, told }))
+        world.view_next += 1;
+        let number = world.view_next;
+        Ok(Box::new(View { number, disk: self.clone(), inode, told }))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -287,6 +302,7 @@ impl SegmentFile for View {
             world.violations.push(format!("{now:?} is written under the durable name {durable:?}"));
         }
         let begin = usize::try_from(offset).expect("small offsets");
+        world.writer = self.number;
         let file = &mut world.files[self.inode];
         file.pending.push((file.write_next, begin, bytes[..count].to_vec()));
         file.write_next += 1;
@@ -301,6 +317,7 @@ impl SegmentFile for View {
         if let Some(ticket) = ticket {
             world.ticket_next += 1;
             world.held.insert(ticket, Stage::Waiting);
+            world.holders.insert(ticket, self.number);
         }
         drop(world);
         self.disk.0.1.notify_all();

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 fn options(durable: bool) -> LogOptions {
-    LogOptions { segment_bytes: SEGMENT_BYTES, lanes: 2, durable }
+    LogOptions { segment_bytes: SEGMENT_BYTES, durable, ..LogOptions::default() }
 }
 
 fn start(path: &Path, durable: bool) -> (LogDisk, Receiver<u64>) {

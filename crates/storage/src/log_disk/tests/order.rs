@@ -197,3 +197,53 @@ fn dropping_the_disk_finishes_what_was_handed_over() {
     }
     assert_eq!(rig.end(), (persisted(1..=200), vec![]));
 }
+
+fn with_companion() -> Rig {
+    let options =
+        LogOptions { segment_bytes: SEGMENT_BYTES, companion: true, ..LogOptions::default() };
+    Rig::with(FaultyDisk::default(), options).expect("the disk starts well")
+}
+
+#[test]
+fn a_lone_sync_gets_company_by_which_nothing_is_acknowledged() {
+    let mut rig = with_companion();
+    rig.disk.world().faults.hold_syncs = true;
+    rig.append(100).expect("append");
+    let companion = rig.disk.held_companion();
+    rig.disk.finish(companion);
+    // The companion's lane is free again: it takes the next write, and has reported nothing.
+    rig.append(100).expect("append");
+    rig.disk.held(2);
+    assert_eq!(rig.events.try_recv().ok(), None);
+    rig.disk.let_go();
+    assert_eq!(rig.hear_many(2), persisted(1..=2));
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
+#[test]
+fn an_error_that_the_companion_meets_is_a_failure_like_any_other() {
+    let mut rig = with_companion();
+    rig.disk.world().faults.hold_syncs = true;
+    rig.append(100).expect("append");
+    let companion = rig.disk.held_companion();
+    rig.disk.world().faults.sync_fails_in = Some(0);
+    rig.disk.finish(companion);
+    assert!(matches!(rig.hear(), Heard::Failed(_)));
+    rig.disk.let_go();
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
+#[test]
+fn every_report_is_true_with_companions_and_writes_by_the_caller() {
+    let mut rig = with_companion();
+    for number in 1..=300 {
+        let write = rig.next_write(700);
+        if let Some(event) = rig.log.append_inline(write).expect("append") {
+            let heard = lock(&rig.ledger).hear(&rig.disk, &event);
+            assert_eq!(heard, Heard::Persisted(number));
+        } else {
+            assert_eq!(rig.hear(), Heard::Persisted(number));
+        }
+    }
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
