@@ -230,11 +230,7 @@ impl Applier {
         !self.state.is_swept()
     }
 
-    fn apply(
-        &mut self,
-        entry: Committed,
-        answers: &mut Vec<(Answer, Term)>,
-    ) -> Result<(), Fatal> {
+    fn apply(&mut self, entry: Committed, answers: &mut Vec<(Answer, Term)>) -> Result<(), Fatal> {
         let Committed { index, term, payload } = entry;
         if index <= self.state.applied().0 {
             // The engine was ahead of the last snapshot mark in the log.
@@ -307,14 +303,12 @@ impl Applier {
         shell: &mut dyn ApplierShell,
     ) {
         let answer = match query {
-            Query::KeepAlive(id) => {
-                match self.lessor.keep_alive(self.state.leases(), id, now) {
-                    KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
-                    KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
-                    KeepAlive::NotLeader => QueryAnswer::NotLeader,
-                    KeepAlive::Ending => return self.ending.push((request, id)),
-                }
-            }
+            Query::KeepAlive(id) => match self.lessor.keep_alive(self.state.leases(), id, now) {
+                KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
+                KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
+                KeepAlive::NotLeader => QueryAnswer::NotLeader,
+                KeepAlive::Ending => return self.ending.push((request, id)),
+            },
             Query::TimeToLive(..) | Query::Leases if !self.standing.is_leader => {
                 QueryAnswer::NotLeader
             }
@@ -352,11 +346,7 @@ impl Applier {
         }
     }
 
-    fn propose(
-        &mut self,
-        operation: Operation,
-        shell: &mut dyn ApplierShell,
-    ) -> RequestId {
+    fn propose(&mut self, operation: Operation, shell: &mut dyn ApplierShell) -> RequestId {
         self.next_own_request += 1;
         let request = RequestId(self.next_own_request);
         let command = Command::new(request, operation).encode_to_vec();

@@ -29,6 +29,7 @@ use state::{ClusterId, LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
 use storage::log_disk::{LogDir, LogEvent, LogOptions};
 use storage::snapshots::SnapshotFiles;
+use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Engine};
@@ -45,6 +46,8 @@ pub struct Running {
     pub handle: NodeHandle,
     /// Ends when the member does.
     pub core: JoinHandle<Result<(), CoreError>>,
+    /// Resolves when the core thread ends, whatever the reason.
+    pub ended: oneshot::Receiver<()>,
     /// Keeps the directory locked.
     pub data_dir: DataDir,
 }
@@ -129,11 +132,16 @@ pub fn start(config: &Config) -> Result<Running> {
         ),
         tick: config.raft.heartbeat,
     });
+    let (ending, ended) = oneshot::channel();
+    let run = move || {
+        let _dropped_at_the_end: oneshot::Sender<()> = ending;
+        core.run()
+    };
     let core = std::thread::Builder::new()
         .name("core".to_owned())
-        .spawn(move || core.run())
+        .spawn(run)
         .context("start the core thread")?;
-    Ok(Running { handle, core, data_dir })
+    Ok(Running { handle, core, ended, data_dir })
 }
 
 impl Running {

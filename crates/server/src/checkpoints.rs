@@ -30,7 +30,12 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Writes into `snapshots` and reports to `core`.
     #[must_use]
-    pub fn new(core: CoreSender, snapshots: Arc<SnapshotFiles>, cluster: ClusterId, log_bytes_min: u64) -> Checkpoints {
+    pub fn new(
+        core: CoreSender,
+        snapshots: Arc<SnapshotFiles>,
+        cluster: ClusterId,
+        log_bytes_min: u64,
+    ) -> Checkpoints {
         Checkpoints { core, snapshots, cluster, log_bytes_min, log_bytes: 0, under_way: false }
     }
 
@@ -53,7 +58,8 @@ impl Checkpoints {
         let view = state.reader().engine_view();
         self.under_way = true;
         self.log_bytes = 0;
-        let (core, snapshots, cluster) = (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
+        let (core, snapshots, cluster) =
+            (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
         let write = move || {
             let done = write(&snapshots, cluster, view, index, term);
             // The core thread may have ended meanwhile.

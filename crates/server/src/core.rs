@@ -21,9 +21,7 @@ use node::applier::{
     Applier, ApplierInput, ApplierOutput, ApplierShell, OWN_REQUEST, Query, QueryAnswer,
 };
 use node::consensus::Consensus;
-use node::messages::{
-    ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused,
-};
+use node::messages::{ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused};
 use state::apply::Answer;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId, Term};

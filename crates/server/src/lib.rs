@@ -8,6 +8,7 @@ pub mod boot;
 pub mod checkpoints;
 pub mod core;
 pub mod handle;
+pub mod run;
 pub mod watch_queue;
 
 pub mod grpc;

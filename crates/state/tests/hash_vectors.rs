@@ -31,7 +31,11 @@ fn put(harness: &mut Harness, i: usize) {
 }
 
 /// Puts as the vectors prescribe, hashing at base + offset of the revision the closure picks.
-fn play(engine: Box<dyn Engine>, sweep: bool, pick_revision: impl Fn(i64, i64) -> i64) -> Vec<(u32, i64, i64)> {
+fn play(
+    engine: Box<dyn Engine>,
+    sweep: bool,
+    pick_revision: impl Fn(i64, i64) -> i64,
+) -> Vec<(u32, i64, i64)> {
     let mut harness = Harness::new(engine);
     let mut hashes = Vec::new();
     let mut record = |harness: &mut Harness, revision: i64| {

@@ -10,9 +10,9 @@ use prost::Message;
 use state::alarms::Quota;
 use state::apply::{Answer, Entry};
 use state::command::{Command, Operation, begin_batch, push_command};
-use state::outcome::Event;
 use state::engine::forgetful::{ForgetfulEngine, Values};
 use state::engine::{Batch, Engine, EngineError, EngineSize, EngineView};
+use state::outcome::Event;
 use state::{ClusterTime, LogIndex, RequestId, State, Term};
 
 pub(crate) struct Harness {

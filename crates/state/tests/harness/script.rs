@@ -304,7 +304,8 @@ fn show_range(found: &RangeOutcome) -> String {
 }
 
 fn show_put(put: &PutOutcome) -> String {
-    let before = put.prev_kv.as_ref().map_or(String::new(), |kv| format!(", was {}", key_value(kv)));
+    let before =
+        put.prev_kv.as_ref().map_or(String::new(), |kv| format!(", was {}", key_value(kv)));
     format!("revision {}{before}\n", put.revision.0)
 }
 
@@ -336,7 +337,8 @@ fn show_delete(delete: &state::outcome::DeleteOutcome) -> String {
 }
 
 fn show_txn(txn: &TxnOutcome, depth: usize) -> String {
-    let mut out = format!("{}, revision {}\n", if txn.succeeded { "then" } else { "else" }, txn.revision.0);
+    let mut out =
+        format!("{}, revision {}\n", if txn.succeeded { "then" } else { "else" }, txn.revision.0);
     for response in &txn.responses {
         let shown = match response {
             TxnResponse::Range(found) => show_range(found),
@@ -374,7 +376,8 @@ fn events(harness: &mut Harness) -> String {
         } else {
             format!("delete {}", text(record.key()))
         };
-        let before = event.previous.map_or(String::new(), |p| format!(", before {}", p.revision().0));
+        let before =
+            event.previous.map_or(String::new(), |p| format!(", before {}", p.revision().0));
         writeln!(out, "{}.{} {what}{before}", version.main.0, version.sub).expect("a string");
     }
     out
