@@ -391,7 +391,8 @@ mod tests {
         assert_eq!(record.value(), b"value");
         assert_eq!(record.fields(), fields());
         assert_eq!(record.version(), Version { main: Revision(300), sub: 3 });
-        let again = Record::from_wire(record.version(), false, record.bytes()).unwrap();
+        let again = Record::from_wire(record.version(), false, record.bytes())
+            .expect("a record reads back");
         assert_eq!(again.bytes(), record.bytes());
     }
 
