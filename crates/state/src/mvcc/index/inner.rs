@@ -302,3 +302,46 @@ impl Inner {
         (separator, right)
     }
 }
+
+#[cfg(test)]
+impl Inner {
+    /// What must hold of a node whose keys lie between `low` and `high`. Returns its height, the
+    /// number of its leaves and of the slots in them.
+    pub(super) fn check(
+        &self,
+        low: Option<&[u8]>,
+        high: Option<&[u8]>,
+    ) -> Result<(usize, usize, usize), String> {
+        let keys = &self.seps.keys;
+        let rule = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(rule.to_owned()) };
+        rule(keys.len() + 1 == self.len(), "one separator between two children")?;
+        rule(self.len() <= KIDS_MAX, "room in the node")?;
+        let (mut height, mut leaves, mut slots) = (0, 0, 0);
+        for i in 0..self.len() {
+            let low = if i == 0 { low } else { Some(&keys[i - 1].slice) };
+            let high = keys.get(i).map_or(high, |key| Some(&key.slice));
+            let live = match &self.kids {
+                Kids::Leaves(kids) => {
+                    kids[i].check(low, high)?;
+                    let alone = self.len() == 1;
+                    rule(kids[i].len() > 0 || alone, "empty leaf")?;
+                    (leaves, slots) = (leaves + 1, slots + kids[i].len());
+                    kids[i].live_count()
+                }
+                Kids::Inners(kids) => {
+                    let below = kids[i].check(low, high)?;
+                    rule(i == 0 || height == below.0, "children of one height")?;
+                    height = below.0;
+                    (leaves, slots) = (leaves + below.1, slots + below.2);
+                    kids[i].live_count()
+                }
+            };
+            rule(self.counts[i] == live, "count of live keys")?;
+        }
+        Ok((height + 1, leaves, slots))
+    }
+
+    pub(super) fn miscount(this: &mut Arc<Inner>) {
+        Arc::make_mut(this).counts[0] += 1;
+    }
+}

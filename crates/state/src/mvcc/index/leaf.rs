@@ -271,3 +271,27 @@ fn below(i: usize) -> u64 {
 fn cut(skip: usize) -> u32 {
     u32::try_from(skip).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+impl Leaf {
+    /// What must hold of a leaf whose keys lie between `low` and `high`.
+    pub(super) fn check(&self, low: Option<&[u8]>, high: Option<&[u8]>) -> Result<(), String> {
+        let keys: Vec<&[u8]> = self.slots.iter().map(Slot::key).collect();
+        let holds = [
+            (keys.is_sorted_by(|a, b| a < b), "keys ascend"),
+            (keys.first().is_none_or(|&first| low.is_none_or(|low| first >= low)), "low bound"),
+            (keys.last().is_none_or(|&last| high.is_none_or(|high| last < high)), "high bound"),
+            (self.heads.len() == self.slots.len(), "one head per slot"),
+            (self.live & !below(self.len()) == 0, "no live bit past the slots"),
+            (keys.iter().all(|key| key.starts_with(&keys[0][..self.skip()])), "common prefix"),
+            (
+                keys.iter().zip(&self.heads).all(|(key, &known)| head(key, self.skip()) == known),
+                "heads",
+            ),
+        ];
+        match holds.iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(format!("leaf of {}: {rule}", self.len())),
+            None => Ok(()),
+        }
+    }
+}
