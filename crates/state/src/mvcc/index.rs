@@ -56,7 +56,7 @@ mod view;
 use garbage::Garbage;
 use leaf::Slot;
 use tree::Tree;
-use turn::{Birth, Turns};
+use turn::{BIRTHS_MAX, Birth, Turns};
 pub use view::{IndexReader, IndexView, ScanEnd, ViewError};
 
 /// The writer's side of the index. Owned by the state machine.
@@ -243,7 +243,9 @@ impl KeyIndex {
             }
         };
         // A load brings changes of revisions that are published as one: nobody counts in between.
-        if lived != lives && version.main > self.turns.last() {
+        // One too many tells the publish that there were more than it remembers.
+        let counted = version.main > self.turns.last() && self.births.len() <= BIRTHS_MAX;
+        if lived != lives && counted {
             self.births.push(Birth { revision: version.main, slot, live: lives });
         }
     }

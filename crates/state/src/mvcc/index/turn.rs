@@ -41,7 +41,7 @@ const RING_REVISIONS: i64 = 1000;
 const RING: usize = 1024;
 const _: () = assert!(RING as i64 > RING_REVISIONS + 1);
 /// Births and deaths a turn remembers: more, and counting within it would be slower than walking.
-const BIRTHS_MAX: usize = 16 * 1024;
+pub(super) const BIRTHS_MAX: usize = 16 * 1024;
 /// Old turns freed with each publish, so that none pile up and none is felt.
 const FREED_PER_PUBLISH: usize = 4;
 
