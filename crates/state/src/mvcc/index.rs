@@ -134,8 +134,8 @@ impl KeyIndex {
     /// If `tombstone` is a put or older than a change before it.
     pub fn delete(&mut self, tombstone: Record) {
         assert!(!tombstone.is_put(), "{:?} is not a deletion", tombstone.version());
+        self.add(tombstone.clone());
         self.garbage.deleted(&tombstone);
-        self.add(tombstone);
     }
 
     /// Visits the live keys of `range` at `revision` in ascending order, writes of the unpublished
@@ -216,7 +216,7 @@ impl KeyIndex {
         Sweep { dropped, done: self.garbage.is_done(compacted) }
     }
 
-    fn add(&mut self, record: Record) {
+    fn add(&mut self, mut record: Record) {
         let version = record.version();
         assert!(version > self.newest, "{version:?} after {:?}", self.newest);
         self.newest = version;
@@ -225,9 +225,9 @@ impl KeyIndex {
         let (slot, lived) = match self.tree.find(record.key()) {
             Some((slot, lived)) => {
                 let previous = Record::load(slot.newest()).expect("a slot has a version");
-                self.garbage.superseded_by(&record);
                 // The way back first: whoever finds the new version can go on to the old one.
-                Record::store(record.link(), Some(previous));
+                record.follow(previous);
+                self.garbage.superseded_by(&record);
                 if lived == lives {
                     return Record::store(slot.newest(), Some(record));
                 }
