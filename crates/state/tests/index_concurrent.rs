@@ -177,7 +177,7 @@ fn read(reader: &IndexReader, done: &AtomicBool, seed: u64) -> Checked<usize> {
         check(latest.revision() >= last, || format!("view at {} after {last}", latest.revision()))?;
         check_view(&latest)?;
         let low = reader.compacted().unwrap_or(FILLED).0;
-        let old = Revision(random.i64(low..=latest.revision().0));
+        let old = Revision(random.i64(low..=reader.revision().0.max(low)));
         match reader.at(old) {
             Ok(view) => {
                 let seen = check_view(&view)?;

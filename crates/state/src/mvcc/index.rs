@@ -54,7 +54,7 @@ mod turn;
 mod view;
 
 use garbage::Garbage;
-use leaf::Slot;
+use leaf::{Sight, Slot};
 use tree::Tree;
 use turn::{BIRTHS_MAX, Birth, Turns};
 pub use view::{IndexReader, IndexView, ScanEnd, ViewError};
@@ -71,6 +71,8 @@ pub struct KeyIndex {
     newest: Version,
     /// Whether the tree differs from the published one, or there are changes it does not show.
     changed: bool,
+    /// How often the tree was edited since the last publish.
+    edits: usize,
 }
 
 /// What one slice of sweeping did.
@@ -96,6 +98,7 @@ impl KeyIndex {
             births: Vec::new(),
             newest: Version::default(),
             changed: false,
+            edits: 0,
         }
     }
 
@@ -115,7 +118,8 @@ impl KeyIndex {
     /// The version of `key` visible at `revision`, which may lie in the unpublished turn.
     #[must_use]
     pub fn get_at(&self, key: &[u8], revision: Revision) -> Option<Record> {
-        self.tree.find(key)?.0.visible_at(revision)
+        let (slot, live) = self.tree.find(key)?;
+        self.sight(revision).of(slot, live)
     }
 
     /// Adds a put. Changes arrive in ascending order of their [`Version`].
@@ -146,12 +150,8 @@ impl KeyIndex {
         revision: Revision,
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) {
-        let covers_all = revision >= self.newest.main;
-        self.tree.scan(range, |slot, live| {
-            if covers_all && !live {
-                return ControlFlow::Continue(());
-            }
-            slot.visible_at(revision).map_or(ControlFlow::Continue(()), |record| visit(&record))
+        self.tree.scan(range, self.sight(revision), |_, record| {
+            record.map_or(ControlFlow::Continue(()), |record| visit(&record))
         });
     }
 
@@ -172,8 +172,8 @@ impl KeyIndex {
         assert!(revision >= self.newest.main, "publish {revision} below {}", self.newest.main);
         let births = std::mem::take(&mut self.births);
         if self.changed || revision > published {
-            self.turns.publish(revision, self.tree.clone(), births);
-            self.changed = false;
+            self.turns.publish(revision, self.tree.clone(), births, self.edits);
+            (self.changed, self.edits) = (false, 0);
         }
     }
 
@@ -192,7 +192,7 @@ impl KeyIndex {
     /// Drops at most `limit` versions that are superseded at or below the compacted revision and
     /// that no open view can see. The effect on the tree shows with the next publish.
     pub fn sweep(&mut self, limit: usize) -> Sweep {
-        self.turns.free(limit);
+        self.turns.free(1);
         let Some(compacted) = self.turns.shared().compacted() else {
             return Sweep { dropped: Vec::new(), done: true };
         };
@@ -214,6 +214,11 @@ impl KeyIndex {
             }
         }
         Sweep { dropped, done: self.garbage.is_done(compacted) }
+    }
+
+    /// The tree is about the last change: its live bits count for revisions that cover that.
+    fn sight(&self, revision: Revision) -> Sight {
+        Sight { revision, live_only: revision >= self.newest.main }
     }
 
     fn add(&mut self, mut record: Record) {
@@ -242,6 +247,7 @@ impl KeyIndex {
                 (slot, false)
             }
         };
+        self.edits += 1;
         // A load brings changes of revisions that are published as one: nobody counts in between.
         // One too many tells the publish that there were more than it remembers.
         let counted = version.main > self.turns.last() && self.births.len() <= BIRTHS_MAX;
@@ -256,6 +262,7 @@ impl KeyIndex {
         if newest.is_some_and(|newest| tombstone.is_in(newest)) {
             self.tree.remove(tombstone.key());
             self.changed = true;
+            self.edits += 1;
         }
     }
 }

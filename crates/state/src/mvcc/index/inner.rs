@@ -17,7 +17,8 @@ use arrayvec::ArrayVec;
 use triomphe::{Arc, ThinArc};
 
 use super::heads::{self, common_prefix, head};
-use super::leaf::{Halt, Leaf, Slot};
+use super::leaf::{Halt, Leaf, Sight, Slot};
+use crate::mvcc::record::Record;
 use crate::types::RangeEnd;
 
 /// Room in a node: one more than it keeps, so that it splits after the insertion.
@@ -150,19 +151,20 @@ impl Inner {
         }
     }
 
-    /// Visits slots in ascending order from `from` on until `end`.
+    /// Visits slots in ascending order from `from` on until `end`, each with what it shows.
     pub(super) fn scan<B>(
         &self,
         from: Option<&[u8]>,
         end: &RangeEnd,
-        visit: &mut impl FnMut(&Slot, bool) -> ControlFlow<B>,
+        sight: Sight,
+        visit: &mut impl FnMut(&Slot, Option<Record>) -> ControlFlow<B>,
     ) -> ControlFlow<Halt<B>> {
         let first = from.map_or(0, |key| self.child(key));
         for i in first..self.len() {
             let from = if i == first { from } else { None };
             match &self.kids {
-                Kids::Inners(kids) => kids[i].scan(from, end, visit)?,
-                Kids::Leaves(kids) => kids[i].scan(from, end, visit)?,
+                Kids::Inners(kids) => kids[i].scan(from, end, sight, visit)?,
+                Kids::Leaves(kids) => kids[i].scan(from, end, sight, visit)?,
             }
         }
         ControlFlow::Continue(())

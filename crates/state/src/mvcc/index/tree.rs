@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use triomphe::Arc;
 
 use super::inner::Inner;
-use super::leaf::{Halt, Slot};
+use super::leaf::{Halt, Sight, Slot};
+use crate::mvcc::record::Record;
 use crate::types::{KeyRange, RangeEnd};
 
 /// A tree, or a snapshot of one.
@@ -42,20 +43,22 @@ impl Tree {
         end - if range.start.is_empty() { 0 } else { self.root.rank(&range.start) }
     }
 
-    /// Visits the slots of `range` in ascending order, dead ones too. Returns why it ended early.
+    /// Visits the slots of `range` in ascending order, each with what it shows: nothing, if the key
+    /// does not exist at that revision. Returns why it ended early.
     pub(super) fn scan<B>(
         &self,
         range: &KeyRange,
-        mut visit: impl FnMut(&Slot, bool) -> ControlFlow<B>,
+        sight: Sight,
+        mut visit: impl FnMut(&Slot, Option<Record>) -> ControlFlow<B>,
     ) -> Option<B> {
         if range.is_empty() {
             return None;
         }
         if let Some(key) = range.as_single() {
             let (slot, live) = self.find(key)?;
-            return visit(slot, live).break_value();
+            return visit(slot, sight.of(slot, live)).break_value();
         }
-        match self.root.scan(Some(&range.start), &range.end, &mut visit) {
+        match self.root.scan(Some(&range.start), &range.end, sight, &mut visit) {
             ControlFlow::Break(Halt::By(by)) => Some(by),
             ControlFlow::Break(Halt::PastEnd) | ControlFlow::Continue(()) => None,
         }
@@ -88,7 +91,6 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mvcc::record::Record;
     use crate::types::Version;
 
     const KEYS: usize = 20_000;
