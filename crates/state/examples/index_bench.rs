@@ -7,9 +7,11 @@
 //! Keys are 64 bytes, in random or ascending order. Times are processor time of the thread, so that
 //! neighbours disturb only by the caches they share: compare medians of several runs all the same.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -197,6 +199,15 @@ fn operations(out: &mut impl Write, count: usize, value: usize, seed: u64) -> st
         black_box(reader.get_latest(&bench.keys[i]));
     });
     writeln!(out, "get latest: {ns:.0} ns")?;
+    // The measure of the machine: the same look-up without versions, order statistics or views.
+    let pairs = bench.keys.iter().map(|key| (Arc::from(&key[..]), Arc::from(&[7; 335][..])));
+    let map: BTreeMap<Arc<[u8]>, Arc<[u8]>> = pairs.collect();
+    let ns = bench.each(times, |bench| {
+        let i = bench.pick();
+        black_box(map.get(&bench.keys[i][..]).map(Arc::clone));
+    });
+    writeln!(out, "get from a BTreeMap: {ns:.0} ns")?;
+    drop(map);
     let ns = bench.each(times, |_| drop(black_box(reader.latest())));
     writeln!(out, "open and close a view: {ns:.1} ns")?;
     let revision = Revision(bench.revision.0 - 900);
