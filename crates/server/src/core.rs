@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use node::applier::{
-    Applier, ApplierInput, ApplierOutput, ApplierShell, OWN_REQUEST, Query, QueryAnswer,
+    Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, OWN_REQUEST, Query, QueryAnswer,
 };
 use node::consensus::Consensus;
 use node::messages::{ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused};
@@ -216,8 +216,10 @@ impl Core {
     fn wait(&mut self) {
         let now = Instant::now();
         let mut until = self.next_tick;
-        if self.applier.has_garbage() {
-            until = until.min(now + SWEEP_RETRY);
+        match self.applier.garbage() {
+            Garbage::None => {}
+            Garbage::Removable => until = now,
+            Garbage::Held => until = until.min(now + SWEEP_RETRY),
         }
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),

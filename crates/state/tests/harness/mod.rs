@@ -13,6 +13,7 @@ use state::command::{Command, Operation, begin_batch, push_command};
 use state::engine::forgetful::{ForgetfulEngine, Values};
 use state::engine::{Batch, Engine, EngineError, EngineSize, EngineView};
 use state::outcome::Event;
+use state::state::SweepProgress;
 use state::{ClusterTime, LogIndex, RequestId, State, Term};
 
 pub(crate) struct Harness {
@@ -96,7 +97,8 @@ impl Harness {
 
     pub(crate) fn sweep(&mut self) {
         for _ in 0..1_000_000 {
-            if self.state.sweep().expect("a test engine does not fail") {
+            if self.state.sweep().expect("a test engine does not fail") == SweepProgress::Done {
+                self.publish();
                 return;
             }
         }
