@@ -191,8 +191,8 @@ impl Consensus {
     /// until this is true.
     pub fn stop(&mut self, emit: Emit<'_>) -> bool {
         if !matches!(self.gate, Gate::Open) {
-            // Nothing has been promised since the last stop.
-            return self.pipeline.in_flight.is_empty();
+            // The first write of this start vouches for what the last life left behind.
+            return false;
         }
         if self.pipeline.in_flight.is_empty() && (self.needs_marker() || self.pipeline.must_write) {
             self.write(emit);

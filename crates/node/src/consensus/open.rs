@@ -44,6 +44,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// See [`crate::limits::FOLLOWER_BYTES`].
     pub follower_bytes: u64,
+    /// See [`crate::limits::REWRITE_BYTES_MAX`].
+    pub rewrite_bytes: u64,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             election_ticks: limits::ELECTION_TICKS,
             segment_bytes: limits::SEGMENT_BYTES,
             follower_bytes: limits::FOLLOWER_BYTES,
+            rewrite_bytes: limits::REWRITE_BYTES_MAX,
         }
     }
 }
@@ -261,7 +264,7 @@ fn begin_segment(
     };
     let missing = entries_from(holds.index.0 + 1);
     let bytes = missing.iter().map(|entry| entry.data.len() + entry.context.len());
-    let little = bytes.sum::<usize>() as u64 <= limits::REWRITE_BYTES_MAX;
+    let little = bytes.sum::<usize>() as u64 <= config.rewrite_bytes;
     // Without its mark, entries from before a snapshot would come back.
     let whole = little || recovered.again_snapshot;
     let mut again = Batch { hard: Some(hard), ..Batch::default() };

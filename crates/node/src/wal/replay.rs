@@ -58,9 +58,10 @@ pub struct Recovered {
     pub again_from: Option<u64>,
     /// The snapshot mark is known from an uncovered record and must be logged again.
     pub again_snapshot: bool,
-    /// Segments that are needed, with the last index each ever held, oldest first.
+    /// Segments with covered records that are needed, with the last index each ever held, oldest
+    /// first.
     pub segments: Vec<(SegmentId, u64)>,
-    /// Segments that hold nothing that counts.
+    /// Segments that hold nothing that will count once the log has gone on.
     pub void: Vec<SegmentId>,
     /// A name for a new segment.
     pub next_segment: SegmentId,
@@ -353,24 +354,27 @@ struct Chain {
 impl Chain {
     fn new(scans: Vec<Scan>) -> Chain {
         let mut chain = Chain { scans, valid: Vec::new(), covered: 0, through: 0 };
-        // A segment that holds anything voids what older segments hold from its number on.
-        let mut limit = u64::MAX;
-        for (at, scan) in chain.scans.iter().enumerate().rev() {
-            let counts = scan.records.iter().filter(|record| record.number < limit);
-            let counts: Vec<_> = counts.map(|record| (at, *record)).collect();
-            chain.valid.extend(counts.into_iter().rev());
-            if let Some(first) = scan.witnesses().map(|record| record.number).min() {
-                limit = limit.min(scan.head.map_or(first, |head| head.first_number));
-            }
-        }
-        chain.valid.reverse();
         chain.measure();
         chain
     }
 
+    /// Finds the records that count, and what they know.
     fn measure(&mut self) {
         let witnesses = self.scans.iter().flat_map(Scan::witnesses);
         self.covered = witnesses.map(|record| record.synced_through).max().unwrap_or(0);
+        self.valid.clear();
+        // A segment that was in use voids what older segments hold from its number on. Without a
+        // header it was torn as a whole, or is rotten, which is judged apart.
+        let mut limit = u64::MAX;
+        for (at, scan) in self.scans.iter().enumerate().rev() {
+            let counts = scan.records.iter().rev().filter(|record| record.number < limit);
+            self.valid.extend(counts.map(|record| (at, *record)));
+            let Some(head) = scan.head else { continue };
+            if scan.witnesses().next().is_some() || head.first_number <= self.covered {
+                limit = limit.min(head.first_number);
+            }
+        }
+        self.valid.reverse();
         let above = self.valid.partition_point(|(_, record)| record.number <= self.covered);
         self.through = self.covered;
         for (_, record) in &self.valid[above..] {
@@ -463,16 +467,34 @@ impl Chain {
         };
         let Some(head) = base.head else { return Err(ReplayError::Rot(base.at(0))) };
         let mut expected = head.first_number;
-        for (_, record) in &self.valid {
+        let mut before = None;
+        for (at, record) in &self.valid {
             if record.number != expected {
                 break;
             }
+            if let Some(before) = before.filter(|before| before != at) {
+                self.check_link(before, *at)?;
+            }
+            before = Some(*at);
             expected += 1;
         }
         if expected <= self.covered {
             return Err(self.what_is_wrong_at(expected, base));
         }
         Ok(())
+    }
+
+    /// A segment says which one it continues. A whole segment between them may be unreadable while
+    /// an older one still holds void records with its numbers.
+    fn check_link(&self, before: usize, at: usize) -> Result<(), ReplayError> {
+        let previous = self.scans[at].head.and_then(|head| head.previous);
+        match previous {
+            Some(previous) if previous != self.scans[before].id => {
+                let damaged = self.scans.iter().find(|scan| scan.id == previous);
+                Err(damaged.map_or(ReplayError::Missing(previous), |s| ReplayError::Rot(s.at(0))))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn what_is_wrong_at(&self, number: u64, base: &Scan) -> ReplayError {
@@ -504,10 +526,12 @@ impl Chain {
             let bytes = self.bytes(source, &mut open, *at)?;
             let batch = self.batch(*at, record, &bytes)?;
             let place = self.scans[*at].at(record.offset);
-            if used.insert(id) {
+            let uncovered = record.number > self.covered;
+            // What nobody vouches for is said again: its segment may vanish, and does not matter.
+            if !uncovered && used.insert(id) {
                 fold.log.segments.push((id, 0));
             }
-            fold.take(batch, place, record.number > self.covered)?;
+            fold.take(batch, place, uncovered)?;
         }
         let mut recovered = fold.log;
         if !fold.started {
@@ -572,8 +596,7 @@ impl Fold {
         }
         if uncovered {
             log.again_from = Some(log.again_from.map_or(first, |from| from.min(first)));
-        }
-        if let Some((_, highest)) = log.segments.last_mut() {
+        } else if let Some((_, highest)) = log.segments.last_mut() {
             *highest = last.max(*highest);
         }
         self.replace(first, batch.entries);
