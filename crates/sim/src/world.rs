@@ -385,9 +385,35 @@ impl World {
     }
 
     fn trace(&mut self, output: &ConsensusOutput) {
-        for byte in format!("{output:?}").into_bytes() {
-            // FNV-1a.
-            self.report.trace = (self.report.trace ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        match output {
+            ConsensusOutput::Append(write) => {
+                self.note(&[1, write.number, write.segment.0, write.offset]);
+                for bytes in write.bytes.chunks(8) {
+                    let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+                    self.note(&[word]);
+                }
+            }
+            ConsensusOutput::Release { first } => self.note(&[2, first.0]),
+            ConsensusOutput::Discard { segments } => self.note(&[3, segments.len() as u64]),
+            ConsensusOutput::Apply(entries) => {
+                self.note(&[4]);
+                entries.iter().for_each(|entry| self.note(&[entry.index.0, entry.term.0]));
+            }
+            ConsensusOutput::ReadAt { batch, index } => self.note(&[5, batch.0, index.0]),
+            ConsensusOutput::ReadLost(batch) => self.note(&[6, batch.0]),
+            ConsensusOutput::Refused { request, .. } => self.note(&[7, request.0]),
+            ConsensusOutput::Standing(now) => {
+                self.note(&[8, now.term.0, now.committed.0, u64::from(now.sole_voter)]);
+            }
+            ConsensusOutput::Send { to, .. } => self.note(&[9, to.0]),
+            ConsensusOutput::Install { index, .. } => self.note(&[10, index.0]),
+        }
+    }
+
+    fn note(&mut self, words: &[u64]) {
+        for word in words {
+            // FNV-1a, by words.
+            self.report.trace = (self.report.trace ^ word).wrapping_mul(0x100_0000_01b3);
         }
     }
 }
