@@ -245,11 +245,18 @@ fn t2_no_election_while_a_snapshot_is_being_installed() {
     assert!(!member.sent(MessageType::MsgRequestPreVote).is_empty());
 }
 
+fn recover_term(disk: &Disk) -> u64 {
+    node::wal::replay(disk, CLUSTER, MemberId(1), LogIndex(0)).unwrap().unwrap().hard.term
+}
+
 #[test]
 fn t3_entries_do_not_leave_before_the_record_of_their_term_is_durable() {
     let mut member = Member::of(1, 2);
     let (change, context) = (MembershipChange::Learner(MemberId(2)), Bytes::from_static(b"r"));
     member.take(ConsensusInput::ProposeMembership { request: RequestId(1), change, context });
+    member.settle();
+    // So that the log says that the learner is decided.
+    propose(&mut member, b"a");
     member.settle();
     // After a power cut it leads again, in a term that only it knows.
     let mut member = Member::open(member.disk, 2, &Holds::default());
@@ -261,6 +268,8 @@ fn t3_entries_do_not_leave_before_the_record_of_their_term_is_durable() {
     member.tick(3);
     assert!(!member.writes.is_empty(), "its term is not durable");
     assert!(member.sent.iter().all(|sent| sent.term != member.term()), "{:?}", member.sent);
+    let term = member.term();
+    assert_eq!(recover_term(&member.disk), term - 1, "a power cut now would lead to it again");
     member.persist();
     assert!(member.sent.iter().any(|sent| sent.term == member.term()));
 }

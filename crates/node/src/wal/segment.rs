@@ -5,6 +5,9 @@
 //! │ magic  │ format │ bytes │ back │ cluster │ member │ segment │ number │ oldest  │ salt │ crc │
 //! ```
 //!
+//! Whatever comes later: magic, format and a checksum over these 60 bytes keep their places, so that a
+//! newer log is told from a torn one.
+//!
 //! `back` is how many segments ago the one stands that this one continues (0: none does),
 //! `number` is the number of the first record, `oldest` the oldest segment that was still needed
 //! when this one was begun, `salt` a constant of the member that clients cannot know, so that no
@@ -85,13 +88,12 @@ impl Segment {
         if header[..8] != MAGIC {
             return Err(HeaderError::Unreadable);
         }
-        // Before the checksum: a newer format may keep it elsewhere.
-        let format = u16::from_le_bytes([header[8], header[9]]);
-        if format > FORMAT {
-            return Err(HeaderError::Newer { format });
-        }
-        if crc32c::crc32c(&header[..60]) != half(60) || format != FORMAT {
+        if crc32c::crc32c(&header[..60]) != half(60) {
             return Err(HeaderError::Unreadable);
+        }
+        let format = u16::from_le_bytes([header[8], header[9]]);
+        if format != FORMAT {
+            return Err(HeaderError::Newer { format });
         }
         let id = word(32);
         let previous = id.checked_sub(u64::from(half(12))).filter(|previous| *previous != id);
@@ -164,6 +166,8 @@ mod tests {
     fn a_newer_format_is_named() {
         let mut bytes = sample().encode();
         bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Segment::decode(&bytes), Err(HeaderError::Newer { format: 2 }));
     }
 
