@@ -137,8 +137,8 @@ pub fn bootstrap(config: &Config, salt: u32, members: &[(MemberId, Bytes)]) -> L
     let mut members = members.to_vec();
     members.sort_by_key(|(member, _)| *member);
     let count = members.len() as u64;
-    let mut voters = ConfState::default();
-    voters.voters = members.iter().map(|(member, _)| member.0).collect();
+    let voters = members.iter().map(|(member, _)| member.0).collect();
+    let voters = ConfState { voters, ..ConfState::default() };
     let entries = members.into_iter().map(|(member, context)| Entry {
         term: 1,
         kind: EntryKind::ConfChange,

@@ -179,6 +179,10 @@ pub fn replay(
     }
     chain.look_behind_the_end(source)?;
     chain.judge_headers()?;
+    if chain.covered == 0 && chain.through == 0 {
+        // Torn before its first write was durable: nobody was promised anything.
+        return Ok(None);
+    }
     let oldest = chain.oldest(source)?;
     chain.check(oldest)?;
     let mut recovered = chain.fold(source, oldest, applied)?;
@@ -416,13 +420,17 @@ impl Chain {
 
     /// The oldest segment that is needed, as the log itself says.
     fn oldest(&self, source: &dyn SegmentSource) -> Result<SegmentId, ReplayError> {
-        let counts = |number: u64| number <= self.through;
-        let heads = self.scans.iter().filter(|scan| !scan.records.is_empty());
-        let heads = heads.filter_map(|scan| scan.head).filter(|head| counts(head.first_number));
+        // Only what counts may speak: a void segment may name one that was torn together with it.
+        let counts = || self.valid.iter().filter(|(_, record)| record.number <= self.through);
+        if counts().next().is_none() {
+            let begins = |scan: &&Scan| scan.head.is_some_and(|h| h.first_number <= self.covered);
+            let damaged = self.scans.iter().rfind(begins).unwrap_or(&self.scans[0]);
+            return Err(ReplayError::Rot(damaged.at(damaged.end)));
+        }
+        let heads = counts().filter_map(|(at, _)| self.scans[*at].head);
         let mut oldest = heads.map(|head| head.oldest).max().unwrap_or_default();
         let mut open: Option<(usize, Bytes)> = None;
-        let say = self.valid.iter().filter(|(_, record)| record.says_oldest);
-        for (at, record) in say.filter(|(_, record)| counts(record.number)) {
+        for (at, record) in counts().filter(|(_, record)| record.says_oldest) {
             let bytes = self.bytes(source, &mut open, *at)?;
             if let Some(said) = self.batch(*at, record, &bytes)?.oldest {
                 oldest = oldest.max(said);
