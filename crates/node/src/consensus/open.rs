@@ -67,6 +67,10 @@ impl Config {
 }
 
 /// What the engine has made durable.
+///
+/// If the log begins behind a snapshot that the engine lacks ([`Recovered::snapshot`]), the member
+/// stopped in the middle of installing it. Its file was durable before the log said so: it is
+/// installed first, and then the engine holds that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
     /// The last entry it has applied; 0 if none.
