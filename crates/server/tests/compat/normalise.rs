@@ -42,9 +42,9 @@ impl Names {
 
     /// Puts the ids in place of `$name` in a word of a command line.
     pub(crate) fn expand(&self, word: &str) -> String {
-        self.ids.iter().fold(word.to_owned(), |word, (name, id)| {
-            word.replace(&format!("${name}"), id)
-        })
+        self.ids
+            .iter()
+            .fold(word.to_owned(), |word, (name, id)| word.replace(&format!("${name}"), id))
     }
 
     /// A line of output without what may differ.
@@ -170,7 +170,10 @@ fn what_may_differ_is_masked() {
         ("\"raft_term\":12}", "\"raft_term\":_}"),
         ("{\"ts\":\"2026-01-01T00:00:00Z\",\"msg\":\"x\"}", "{\"ts\":\"_\",\"msg\":\"x\"}"),
         ("granted with TTL(60s), remaining(58s)", "granted with TTL(60s), remaining(_s)"),
-        ("E, 1, 3, 3, 20 kB, 9 kB, 2%, 2 GB, t, f, 2, 5, 5, , , f", "E, 1, 3, 3, _, _, _, 2 GB, t, f, _, _, _, , , f"),
+        (
+            "E, 1, 3, 3, 20 kB, 9 kB, 2%, 2 GB, t, f, 2, 5, 5, , , f",
+            "E, 1, 3, 3, _, _, _, 2 GB, t, f, _, _, _, , , f",
+        ),
         ("│ a  │   12µs │", "│ a │ 12µs │"),
         ("├────┼────┤", "├┼┤"),
     ] {

@@ -13,7 +13,12 @@ use crate::script::{Action, Step};
 use crate::transcript::lines_of;
 
 /// Starts the server, runs the steps and stops it again.
-pub(crate) fn play(binaries: &Binaries, server: &Path, more_flags: &[String], steps: &[Step]) -> Vec<String> {
+pub(crate) fn play(
+    binaries: &Binaries,
+    server: &Path,
+    more_flags: &[String],
+    steps: &[Step],
+) -> Vec<String> {
     let (flags, steps) = match steps.split_first() {
         Some((Step { action: Action::Start(flags), .. }, rest)) => (flags.as_slice(), rest),
         _ => (&[][..], steps),
