@@ -36,10 +36,7 @@ pub struct Command {
     #[prost(message, optional, tag = "2")]
     pub caller: Option<Caller>,
     /// What to do.
-    #[prost(
-        oneof = "Operation",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
-    )]
+    #[prost(oneof = "Operation", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     pub operation: Option<Operation>,
 }
 
