@@ -113,15 +113,13 @@ fn script(commands: &[Command]) -> String {
     let mut script = PRELUDE.to_owned();
     for (index, Command { text, shows, .. }) in commands.iter().enumerate() {
         let lines = shows.as_ref().map_or(0, Vec::len);
-        let ends = if text.starts_with("etcdctl watch") {
-            format!("show {lines} ")
-        } else {
-            String::new()
-        };
+        // A watch that is refused ends by itself.
+        let is_endless = text.starts_with("etcdctl watch") && !is_error_shown(shows);
+        let ends = if is_endless { format!("show {lines} ") } else { String::new() };
         // From /dev/null: a command that reads must not swallow the rest of the script.
         write!(script, "echo '@@@ begin {index}'\n{{\n{ends}{text}\n}} </dev/null\n")
             .expect("a string");
-        write!(script, "echo \"@@@ end {index} $?\"\n").expect("a string");
+        writeln!(script, "echo \"@@@ end {index} $?\"").expect("a string");
     }
     script
 }
@@ -148,14 +146,18 @@ fn check(index: usize, command: &Command, output: &str) -> Result<(), String> {
     let (shown, rest) = rest.split_once(&end).ok_or(format!("did not end: {rest}"))?;
     let status = rest.lines().next().unwrap_or_default();
     let lines: Vec<String> = shown.lines().map(str::to_owned).collect();
-    let is_error_expected = command.shows.iter().flatten().any(|line| line.starts_with("Error:"));
-    if (status == "0") == is_error_expected {
+    if (status == "0") == is_error_shown(&command.shows) {
         return Err(format!("status {status}\n{shown}"));
     }
     match &command.shows {
         Some(expected) if !is_shown(expected, &lines) => Err(format!("shows\n{shown}")),
         _ => Ok(()),
     }
+}
+
+/// Whether the page shows that the command fails.
+fn is_error_shown(shows: &Option<Vec<String>>) -> bool {
+    shows.iter().flatten().any(|line| line.starts_with("Error:"))
 }
 
 /// Puts the stand-ins for `make`, `cargo` and `bin/metastore` in place; tells where the first two are.

@@ -131,12 +131,10 @@ fn mask_columns(line: &str) -> String {
     }
     if let Some(inner) = line.strip_prefix('│').and_then(|line| line.strip_suffix('│')) {
         let cells: Vec<&str> = inner.split('│').map(str::trim).collect();
-        let is_title = cells[0] == "ENDPOINT" && cells[1].chars().all(char::is_uppercase);
         let masked = match cells.len() {
-            _ if is_title => &[],
             STATUS_WIDTH => STATUS_COLUMNS,
             HEALTH_WIDTH => HEALTH_COLUMNS,
-            _ => &[],
+            _ => &[][..],
         };
         return format!("│ {} │", mask_cells(&cells, masked).join(" │ "));
     }

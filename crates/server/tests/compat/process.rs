@@ -66,8 +66,10 @@ impl Running {
 
     /// Asks the child to end as a service manager would and waits for it; `None` if it does not.
     pub(crate) fn terminate(&mut self) -> Option<ExitStatus> {
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is installed");
+        let pid = self.child.id();
+        // The shell's own kill: the program of that name is not on every machine.
+        let kill = format!("kill -TERM {pid}");
+        let asked = Command::new("bash").args(["-c", &kill]).status().expect("bash starts");
         assert!(asked.success(), "the child {pid} has ended before it was asked to");
         // The output ends when the child does, which can be waited for with a bound.
         let deadline = Instant::now() + PATIENCE;

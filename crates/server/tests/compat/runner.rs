@@ -98,6 +98,7 @@ impl Player<'_> {
         command
             .current_dir(self.member.folder())
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("ETCDCTL_ENDPOINTS", self.member.endpoint())
             // Long enough for a busy machine: a slow answer is not a different one.
             .env("ETCDCTL_COMMAND_TIMEOUT", "30s")

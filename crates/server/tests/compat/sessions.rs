@@ -43,6 +43,7 @@ sessions! {
     lease_expiry
     maintenance
     put_and_del
+    recipes
     txn
     watch
 }

@@ -116,9 +116,17 @@ pub(crate) fn difference(reference: &[String], subject: &[String]) -> Option<Str
         }
         writeln!(report, "{}", of_reference[0]).expect("a string takes everything");
         let common = of_reference.iter().zip(of_subject).take_while(|(a, b)| a == b).count();
+        // Within a long line, only what is near the first difference is of interest.
+        let [a, b] = [*of_reference, of_subject].map(|lines| lines.get(common).map_or("", |l| l));
+        let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+        let skipped =
+            if same > LINE_CHARACTERS_MAX / 2 { same - LINE_CHARACTERS_MAX / 4 } else { 0 };
         for (name, lines) in [("etcd   ", *of_reference), ("subject", of_subject)] {
-            for line in lines.iter().skip(common).take(DIFFERENCE_LINES_MAX) {
-                writeln!(report, "  {name} {line}").expect("a string takes everything");
+            for (index, line) in lines.iter().skip(common).take(DIFFERENCE_LINES_MAX).enumerate() {
+                let from = if index == 0 { skipped } else { 0 };
+                let dots = if from > 0 { "…" } else { "" };
+                let line: String = line.chars().skip(from).take(LINE_CHARACTERS_MAX).collect();
+                writeln!(report, "  {name} {dots}{line}").expect("a string takes everything");
             }
         }
     }
@@ -127,6 +135,8 @@ pub(crate) fn difference(reference: &[String], subject: &[String]) -> Option<Str
 
 /// How much of one step's difference is shown.
 const DIFFERENCE_LINES_MAX: usize = 12;
+/// How much of one line is shown.
+const LINE_CHARACTERS_MAX: usize = 400;
 
 fn steps(lines: &[String]) -> Vec<&[String]> {
     lines.chunk_by(|_, next| !next.starts_with("> ")).collect()
@@ -141,6 +151,9 @@ fn equal_transcripts_have_no_difference_and_unequal_ones_name_the_step() {
     assert_eq!(report, "> get a\n  etcd    1\n  subject 2\n");
     let shorter = lines("> put a 1\nOK\n> get a\na");
     assert_eq!(difference(&reference, &shorter).expect("differ"), "> get a\n  etcd    1\n");
+    let long = |end: &str| vec!["> get".to_owned(), "x".repeat(9000) + end];
+    let report = difference(&long("a"), &long("b")).expect("differ");
+    assert!(report.len() < 300 && report.contains("xa\n") && report.contains("xb\n"), "{report}");
 }
 
 #[test]
