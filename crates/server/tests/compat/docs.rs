@@ -49,6 +49,7 @@ fn a_wrong_command_or_output_on_a_page_is_found_out() {
         ("```sh\netcdctl frobnicate\n```", 1),
         ("```console\n$ etcdctl put a 1\nFine\n```", 2),
         ("```console\n$ etcdctl put a 1\nOK\n$ etcdctl get a\na\n2\n```", 4),
+        ("```sh\nfalse\ntrue\n```", 1),
         ("```sh\nmake coffee\n```", 1),
         ("```sh\ncargo test -p teapot\n```", 1),
         ("```sh\ncargo xtask coffee\n```", 1),
@@ -116,8 +117,10 @@ fn script(commands: &[Command]) -> String {
         // A watch that is refused ends by itself.
         let is_endless = text.starts_with("etcdctl watch") && !is_error_shown(shows);
         let ends = if is_endless { format!("show {lines} ") } else { String::new() };
+        // A block is many commands, and none of them may fail: the first that does ends the page.
+        let strictly = if shows.is_none() { "set -e" } else { "set +e" };
         // From /dev/null: a command that reads must not swallow the rest of the script.
-        write!(script, "echo '@@@ begin {index}'\n{{\n{ends}{text}\n}} </dev/null\n")
+        write!(script, "echo '@@@ begin {index}'\n{strictly}\n{{\n{ends}{text}\n}} </dev/null\n")
             .expect("a string");
         writeln!(script, "echo \"@@@ end {index} $?\"").expect("a string");
     }
