@@ -1,4 +1,11 @@
 //! How members agree on the data: raft, its log, and the application of what was decided.
-pub mod consensus;
+
+// In reading order.
 pub mod messages;
+
+pub mod applier;
+pub mod consensus;
+pub mod lessor;
 pub mod wal;
+
+pub mod limits;

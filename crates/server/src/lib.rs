@@ -1,1 +1,18 @@
-//! server
+//! How the world reaches a member: configuration, listeners, services, and the thread that runs it.
+
+// In reading order.
+pub mod config;
+pub mod telemetry;
+
+pub mod boot;
+pub mod checkpoints;
+pub mod core;
+pub mod handle;
+pub mod run;
+pub mod watch_queue;
+
+pub mod grpc;
+pub mod http;
+pub mod listen;
+
+pub mod limits;

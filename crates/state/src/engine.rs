@@ -23,12 +23,19 @@ use crate::schema::Table;
 use crate::types::{LogIndex, Version};
 
 pub mod cow_tree;
+pub mod forgetful;
 pub mod memory;
+pub mod mirror;
+#[cfg(test)]
+pub(crate) mod samples;
 
 /// One change of a [`Batch`].
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Add a change to the history. Versions arrive in ascending order.
+    /// Add a change to the history, with its value. Versions arrive in ascending order.
+    ///
+    /// An engine that keeps values on disk derives the row of [`Table::Keys`] from it: nobody puts
+    /// that row, and no checkpoint carries it.
     Append(Record),
     /// Forget a change: nobody may read it any more.
     Forget(Version),
@@ -106,12 +113,36 @@ pub trait EngineView: Send + Sync {
     ///
     /// # Errors
     /// The storage failed.
+    #[expect(clippy::type_complexity, reason = "spelled out it is plainer than a name for it")]
     fn scan(
         &self,
         table: Table,
         from: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), EngineError>;
+
+    /// How much it holds, if the engine keeps count: exact, without looking at the data.
+    fn content_size(&self) -> Option<ContentSize> {
+        None
+    }
+}
+
+/// What an [`EngineView`] holds, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContentSize {
+    /// Records of the history; their bytes are the wire bytes.
+    pub history: SectionSize,
+    /// Rows, by position in [`Table::ALL`]; their bytes are those of key and value.
+    pub tables: [SectionSize; Table::ALL.len()],
+}
+
+/// Entries of one kind and their bytes, keys of the history and lengths not included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SectionSize {
+    /// How many.
+    pub entries: u64,
+    /// Their bytes together.
+    pub bytes: u64,
 }
 
 /// The storage failed or holds something it should not.
@@ -128,6 +159,12 @@ pub enum EngineError {
     /// The history holds bytes that are not a record.
     #[error("read the history")]
     Record(#[from] BadRecord),
+    /// The index shows a version that the history does not hold.
+    #[error("look up {} sub {} in the history", version.main, version.sub)]
+    Missing {
+        /// Which.
+        version: Version,
+    },
     /// A row does not have the form its table prescribes.
     #[error("decode a row of table {table:?}")]
     Row {

@@ -12,5 +12,9 @@
 //! transaction share it. Reading at a revision sees, of each key, its newest version that is not
 //! newer than that revision.
 
+pub mod hash;
 pub mod index;
+pub mod keys;
+pub mod range;
 pub mod record;
+pub(crate) mod write;

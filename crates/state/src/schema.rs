@@ -59,6 +59,8 @@ impl Table {
 
 /// Row keys of [`Table::Meta`]. Numbers are 8 bytes, big-endian.
 pub mod meta {
+    use crate::types::{LogIndex, Revision, Term};
+
     /// Log index and term of the last entry whose effects the engine holds: 16 bytes.
     pub const APPLIED: &[u8] = b"applied";
     /// Cluster time of the last batch applied.
@@ -73,4 +75,31 @@ pub mod meta {
     pub const CLUSTER_VERSION: &[u8] = b"cluster-version";
     /// Voters and learners at the applied index, as the consensus needs them on opening.
     pub const CONF_STATE: &[u8] = b"conf-state";
+
+    /// The row at [`APPLIED`].
+    #[must_use]
+    pub fn encode_applied(index: LogIndex, term: Term) -> [u8; 16] {
+        (u128::from(index.0) << 64 | u128::from(term.0)).to_be_bytes()
+    }
+
+    /// Reads the row at [`APPLIED`]; `None` if it is not 16 bytes long.
+    #[must_use]
+    pub fn decode_applied(row: &[u8]) -> Option<(LogIndex, Term)> {
+        let (index, term) = row.split_first_chunk::<8>()?;
+        let term = u64::from_be_bytes(term.try_into().ok()?);
+        Some((LogIndex(u64::from_be_bytes(*index)), Term(term)))
+    }
+
+    /// A row that is a revision: [`REVISION`], [`COMPACTED`], [`SWEPT`].
+    #[must_use]
+    pub fn encode_revision(revision: Revision) -> [u8; 8] {
+        revision.0.to_be_bytes()
+    }
+
+    /// Reads a row that is a revision; `None` if it is not 8 bytes long or negative.
+    #[must_use]
+    pub fn decode_revision(row: &[u8]) -> Option<Revision> {
+        let number = i64::from_be_bytes(row.try_into().ok()?);
+        (number >= 0).then_some(Revision(number))
+    }
 }

@@ -6,21 +6,58 @@
 
 use std::sync::Arc;
 
+use std::collections::BTreeMap;
+
 use arc_swap::ArcSwap;
 
-use crate::engine::EngineView;
+use crate::alarms::Alarms;
+use crate::engine::{EngineSize, EngineView};
+use crate::members::Member;
 use crate::mvcc::index::{IndexReader, IndexView, ViewError};
-use crate::types::Revision;
+use crate::types::{LogIndex, MemberId, Revision, Term};
 
 /// Opens views. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     index: IndexReader,
-    engine: Arc<ArcSwap<EngineHandle>>,
+    published: Arc<ArcSwap<Published>>,
 }
 
-/// Lets an [`ArcSwap`] hold an unsized view.
-pub(crate) struct EngineHandle(pub(crate) Arc<dyn EngineView>);
+/// What a turn left behind, beside the index.
+pub struct Published {
+    engine: Arc<dyn EngineView>,
+    /// The last entry applied.
+    pub applied: LogIndex,
+    /// Its term: what response headers show.
+    pub term: Term,
+    /// How much the data takes.
+    pub size: EngineSize,
+    /// Members, alarms and cluster version.
+    pub tables: Arc<Tables>,
+}
+
+impl Published {
+    pub(crate) fn new(engine: Arc<dyn EngineView>, tables: Arc<Tables>) -> Published {
+        Published {
+            engine,
+            applied: LogIndex::default(),
+            term: Term::default(),
+            size: EngineSize::default(),
+            tables,
+        }
+    }
+}
+
+/// The small tables, replaced as a whole when one changes: rarely.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// The active alarms.
+    pub alarms: Alarms,
+    /// The members as applied.
+    pub members: BTreeMap<MemberId, Member>,
+    /// `major.minor.patch`, once decided.
+    pub cluster_version: Option<String>,
+}
 
 /// The state at one revision.
 #[derive(Clone)]
@@ -31,8 +68,8 @@ pub struct ReadView {
 }
 
 impl Reader {
-    pub(crate) fn new(index: IndexReader, engine: Arc<ArcSwap<EngineHandle>>) -> Reader {
-        Reader { index, engine }
+    pub(crate) fn new(index: IndexReader, published: Arc<ArcSwap<Published>>) -> Reader {
+        Reader { index, published }
     }
 
     /// The newest state.
@@ -57,7 +94,13 @@ impl Reader {
     /// The history and tables as they are now, or were a moment ago.
     #[must_use]
     pub fn engine_view(&self) -> Arc<dyn EngineView> {
-        Arc::clone(&self.engine.load().0)
+        Arc::clone(&self.published.load().engine)
+    }
+
+    /// What the last turn left behind, beside the keys.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
     }
 
     /// The index alone.

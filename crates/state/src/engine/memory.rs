@@ -1,1 +1,211 @@
-//! The memory engine.
+//! The memory engine: history and tables in copy-on-write trees.
+//!
+//! ```text
+//! MemoryEngine ── Arc<MemoryView> { history: CowTree<Record>, tables: [CowTree<Row>; 7], bytes }
+//!                      └── view() hands out the same Arc; the next commit copies what it changes
+//! ```
+//!
+//! Taking a view costs one reference count, whatever the engine holds. Readers, snapshots and hashes
+//! go through their views while commits go on at full speed: a commit copies the nodes it changes
+//! and waits for nobody. What a commit forgets stays in memory as long as a view can see it.
+//!
+//! The engine has no disk. Its member survives through log and snapshot files alone, so that
+//! [`Engine::durable_index`] is always 0 and the log is cut by snapshots only.
+//!
+//! [`Table::Keys`] stays empty here: the key index is loaded from the history, which is in memory
+//! anyway. An engine that keeps values elsewhere derives that table from the records it is given.
+//!
+//! ```
+//! use state::engine::memory::MemoryEngine;
+//! use state::engine::{Batch, Engine, Write};
+//! use state::schema::Table;
+//!
+//! let mut engine = MemoryEngine::new();
+//! let before = engine.view();
+//! let row = Write::Put(Table::User, "ada".into(), "…".into());
+//! engine.commit(Batch { writes: vec![row] }).unwrap();
+//! assert_eq!(before.get(Table::User, b"ada").unwrap(), None);
+//! assert!(engine.view().get(Table::User, b"ada").unwrap().is_some());
+//! ```
+//!
+//! # Who frees
+//! The engine keeps no old view, so that a commit frees only what it replaces itself. A view that was
+//! held for long frees everything replaced meanwhile when its last holder lets go. Dropping an engine
+//! that nobody views frees all of it at once: after an install do that where waiting is allowed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::engine::cow_tree::{CowTree, Row};
+use crate::engine::{
+    Batch, ContentSize, Engine, EngineError, EngineSize, EngineView, SectionSize, Write,
+};
+use crate::mvcc::record::{Record, RecordKind};
+use crate::schema::Table;
+use crate::types::{LogIndex, Version};
+
+/// What an empty store reports: five pages of 4 KiB, about what etcd's empty database takes, so that
+/// quotas written for etcd mean the same here.
+const BASE_BYTES: u64 = 5 * 4096;
+
+/// Bytes of a history key; see `docs/adr/2026-11-21-table-and-key-schema.md`.
+const HISTORY_KEY_BYTES: u64 = 17;
+/// Bytes of the table's prefix in front of a row's key.
+const PREFIX_BYTES: u64 = 1;
+
+/// Keeps everything in memory. Cloning it gives a second engine in the same state, cheaply.
+#[derive(Clone, Default)]
+pub struct MemoryEngine {
+    now: Arc<MemoryView>,
+}
+
+/// The state of a [`MemoryEngine`].
+#[derive(Clone, Default)]
+struct MemoryView {
+    history: CowTree<Record>,
+    /// By position in [`Table::ALL`].
+    tables: [CowTree<Row>; Table::ALL.len()],
+    content: ContentSize,
+}
+
+impl MemoryEngine {
+    /// An engine that holds nothing.
+    #[must_use]
+    pub fn new() -> MemoryEngine {
+        MemoryEngine::default()
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
+        let now = Arc::make_mut(&mut self.now);
+        for write in batch.writes {
+            now.apply(write);
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> Arc<dyn EngineView> {
+        Arc::clone(&self.now) as Arc<dyn EngineView>
+    }
+
+    fn durable_index(&self) -> LogIndex {
+        LogIndex(0)
+    }
+
+    fn keeps_values_resident(&self) -> bool {
+        true
+    }
+
+    /// The bytes of every record and row that is kept, with their keys, above a base of five pages.
+    ///
+    /// Exact, not rounded to pages: nothing is allocated in pages here, and what is forgotten shows at
+    /// once. Nodes and allocator overhead are not counted: the quota is about data, and the same data
+    /// must count the same on every member.
+    fn size(&self) -> EngineSize {
+        let content = &self.now.content;
+        let rows: u64 =
+            content.tables.iter().map(|table| table.bytes + table.entries * PREFIX_BYTES).sum();
+        let history = content.history.bytes + content.history.entries * HISTORY_KEY_BYTES;
+        let bytes = BASE_BYTES + rows + history;
+        EngineSize { total_bytes: bytes, in_use_bytes: bytes }
+    }
+}
+
+impl MemoryView {
+    fn apply(&mut self, write: Write) {
+        match write {
+            Write::Append(record) => self.append(record),
+            Write::Forget(version) => {
+                if let Some(record) = self.history.remove(&version) {
+                    self.content.history.take(record.bytes().len());
+                }
+            }
+            Write::Put(table, key, value) => {
+                let at = position(table);
+                let size = &mut self.content.tables[at];
+                size.add(key.len() + value.len());
+                if let Some(old) = self.tables[at].insert(Row { key, value }) {
+                    size.take(old.key.len() + old.value.len());
+                }
+            }
+            Write::Delete(table, key) => {
+                let at = position(table);
+                if let Some(old) = self.tables[at].remove(&key) {
+                    self.content.tables[at].take(old.key.len() + old.value.len());
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, record: Record) {
+        let version = record.version();
+        assert!(
+            record.kind() != RecordKind::Stored,
+            "the record of {version:?} came without its value"
+        );
+        if let Some(last) = self.history.last() {
+            let last = last.version();
+            assert!(last < version, "history went from {last:?} to {version:?}");
+        }
+        self.content.history.add(record.bytes().len());
+        self.history.insert(record);
+    }
+}
+
+impl EngineView for MemoryView {
+    fn record(&self, version: Version) -> Result<Option<Record>, EngineError> {
+        Ok(self.history.get(&version).cloned())
+    }
+
+    fn scan_history(
+        &self,
+        from: Version,
+        until: Version,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let _stopped_early = self.history.scan(&from, &mut |record| {
+            if record.version() < until { visit(record) } else { ControlFlow::Break(()) }
+        });
+        Ok(())
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, EngineError> {
+        Ok(self.tables[position(table)].get(key).map(|row| row.value.clone()))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let _stopped_early =
+            self.tables[position(table)].scan(from, &mut |row| visit(&row.key, &row.value));
+        Ok(())
+    }
+
+    fn content_size(&self) -> Option<ContentSize> {
+        Some(self.content)
+    }
+}
+
+impl SectionSize {
+    fn add(&mut self, bytes: usize) {
+        self.entries += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.entries -= 1;
+        self.bytes -= bytes as u64;
+    }
+}
+
+/// Where [`Table::ALL`] has it.
+fn position(table: Table) -> usize {
+    Table::ALL.iter().position(|&other| other == table).expect("ALL lists every table")
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,11 @@
 //! Newest first, the versions of a key form a chain through [`Record::previous`]; a sweep cuts the
 //! chain behind the oldest version anybody may still read.
 
-use arc_swap::ArcSwapAny;
+use std::mem;
+
+use arc_swap::{ArcSwapAny, Guard};
 use bytes::Bytes;
-use triomphe::ThinArc;
+use triomphe::{Arc, ThinArc};
 
 use crate::types::{LeaseId, Revision, Version};
 
@@ -197,6 +199,59 @@ impl Record {
         link.load_full().map(Record)
     }
 
+    /// The newest version in `link`'s chain that is not newer than `revision`, deletions included.
+    #[must_use]
+    pub fn load_at(link: &Link, revision: Revision) -> Option<Record> {
+        // Guards on the way, one counted reference at the end: a version that is only passed by
+        // is not worth a write to its reference count.
+        let mut version = link.load();
+        loop {
+            let head = &version.as_ref()?.header.header;
+            if head.version.main <= revision {
+                return Guard::into_inner(version).map(Record);
+            }
+            let previous = head.previous.load();
+            version = previous;
+        }
+    }
+
+    /// Makes `previous` the version before this one. To be done before any reader can find this
+    /// one.
+    pub fn follow(&mut self, previous: Record) {
+        let mut previous = Some(previous.0);
+        self.0.with_arc_mut(|arc| {
+            let Some(shared) = Arc::get_mut(arc) else { return };
+            let link = Link::new(previous.take());
+            let empty = mem::replace(&mut shared.header_mut().previous, link);
+            // Storing into a link, or dropping one, looks whether any thread is reading it. Nobody
+            // has ever seen this one.
+            if empty.load().is_none() {
+                mem::forget(empty);
+            }
+        });
+        if previous.is_some() {
+            self.link().store(previous);
+        }
+    }
+
+    /// Whether `link` holds exactly this version.
+    #[must_use]
+    pub fn is_in(&self, link: &Link) -> bool {
+        link.load().as_ref().is_some_and(|held| held.header.header.version == self.version())
+    }
+
+    /// Takes away the version before this one.
+    #[must_use]
+    pub fn cut(&self) -> Option<Record> {
+        self.link().swap(None).map(Record)
+    }
+
+    /// A link that holds this record.
+    #[must_use]
+    pub fn into_link(self) -> Link {
+        Link::new(Some(self.0))
+    }
+
     /// Makes `record` what `link` holds.
     pub fn store(link: &Link, record: Option<Record>) {
         link.store(record.map(|record| record.0));
@@ -212,6 +267,10 @@ impl AsRef<[u8]> for Record {
 impl Drop for RecordHead {
     /// Frees a long chain one by one: the derived drop would recurse once per version.
     fn drop(&mut self) {
+        // Most have nothing behind them, and a swap costs a look at what each thread reads.
+        if self.previous.load().is_none() {
+            return;
+        }
         let mut next = self.previous.swap(None);
         while let Some(record) = next {
             // Only the last holder may take it apart; for others it just counts down.
@@ -283,14 +342,16 @@ mod wire {
             *bytes = rest;
             value |= u64::from(first & 0x7f).checked_shl(shift)?;
             if first & 0x80 == 0 {
-                return Some(value);
+                // Canonical: no idle last byte, nothing beyond 64 bits.
+                let is_shortest = shift == 0 || (*first != 0 && (shift < 63 || *first == 1));
+                return is_shortest.then_some(value);
             }
         }
         None
     }
 
     fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let len = usize::try_from(read_varint(bytes)?).ok()?;
+        let len = usize::try_from(read_varint(bytes)?).ok().filter(|&len| len > 0)?;
         let (field, rest) = bytes.split_at_checked(len)?;
         *bytes = rest;
         Some(field)
@@ -307,7 +368,8 @@ mod wire {
         }
     }
 
-    /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once.
+    /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once,
+    /// defaults omitted, numbers in their shortest form.
     pub(super) fn parse(mut bytes: &[u8]) -> Option<Parsed<'_>> {
         let mut parsed = Parsed { key: b"", fields: ZERO, value: b"" };
         let mut last = 0;
@@ -323,6 +385,9 @@ mod wire {
                 (5, LENGTH_DELIMITED) => parsed.value = read_bytes(&mut bytes)?,
                 (2 | 3 | 4 | 6, VARINT) => {
                     let value = read_varint(&mut bytes)?.cast_signed();
+                    if value == 0 {
+                        return None;
+                    }
                     match number {
                         2 => parsed.fields.create_revision = Revision(value),
                         3 => parsed.fields.mod_revision = Revision(value),
@@ -357,7 +422,8 @@ mod tests {
         assert_eq!(record.value(), b"value");
         assert_eq!(record.fields(), fields());
         assert_eq!(record.version(), Version { main: Revision(300), sub: 3 });
-        let again = Record::from_wire(record.version(), false, record.bytes()).unwrap();
+        let again = Record::from_wire(record.version(), false, record.bytes())
+            .expect("a record reads back");
         assert_eq!(again.bytes(), record.bytes());
     }
 
@@ -372,6 +438,27 @@ mod tests {
         }
         assert!(Record::from_wire(Version::first_of(Revision(1)), false, bytes).is_err());
         assert!(Record::from_wire(record.version(), true, bytes).is_err());
+    }
+
+    #[test]
+    fn a_record_has_one_form_only() {
+        let put = |main: i64, bytes: &[u8]| {
+            Record::from_wire(Version::first_of(Revision(main)), false, bytes).is_ok()
+        };
+        let version = |bytes: &[u8]| put(5, &[b"\x0a\x01k\x10\x05\x18\x05\x20", bytes].concat());
+        assert!(version(b"\x01"));
+        assert!(version(b"\x01\x2a\x01v"));
+        for (other, why) in [
+            (&b"\x81\x00"[..], "an idle byte"),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x03", "more than 64 bits"),
+            (b"\x00", "a default"),
+            (b"\x01\x2a\x00", "an empty value that is not omitted"),
+            (b"\x01\x30\x00", "a lease of none that is not omitted"),
+            (b"\x01\x20\x01", "a field twice"),
+            (b"\x01\x3a\x01x", "an unknown field"),
+        ] {
+            assert!(!version(other), "{why}");
+        }
     }
 
     #[test]

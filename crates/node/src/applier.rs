@@ -1,0 +1,404 @@
+//! The machine that owns the data: applies what was decided, answers, tells watchers, times leases.
+//!
+//! The order of the lines in [`Applier::turn`] is part of the promise to clients:
+//!
+//! ```text
+//! apply and commit to the engine ─▶ publish to readers ─▶ events to watchers ─▶ answers to clients
+//! ```
+//!
+//! so a client that has its answer finds its write in any read, and a watcher that has an event
+//! finds its revision readable.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use state::apply::{Answer, Entry};
+use state::command::{Alarm, Command, Operation};
+use state::outcome::{AlarmType, Event};
+use state::state::{StateError, SweepProgress};
+use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
+use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State, Term};
+
+use crate::lessor::{KeepAlive, Lessor};
+use crate::limits::SWEEP_SLICES_PER_TURN;
+use crate::messages::{Committed, Fatal, Payload, Standing};
+
+/// What happens to an [`Applier`].
+#[derive(Debug)]
+pub enum ApplierInput {
+    /// These entries are decided.
+    Apply(Vec<Committed>),
+    /// The member's standing has changed.
+    Standing(Standing),
+    /// A question about leases or sweeping.
+    Query {
+        /// Who waits.
+        request: RequestId,
+        /// What for.
+        query: Query,
+    },
+    /// A watch stream begins or ends its interest in keys.
+    Watch(HubInput),
+    /// One of the member's own commands did not enter the log.
+    Refused(RequestId),
+    /// The log's disk is full: the cluster must not grow the data.
+    LogFull,
+}
+
+/// A question that only the owner of the data can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Renew a lease.
+    KeepAlive(LeaseId),
+    /// How long a lease lives, and with which keys if the flag is set.
+    TimeToLive(LeaseId, bool),
+    /// All leases.
+    Leases,
+    /// Wait until everything superseded so far has been removed.
+    Swept,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryAnswer {
+    /// To [`Query::KeepAlive`]: the lifetime in seconds; `None` if there is no such lease.
+    KeepAlive(Option<i64>),
+    /// To [`Query::TimeToLive`]; `None` if there is no such lease.
+    TimeToLive(Option<LeaseInfo>),
+    /// To [`Query::Leases`]: first those that end first.
+    Leases(Vec<LeaseId>),
+    /// To [`Query::Swept`].
+    Swept,
+    /// Only the leader knows.
+    NotLeader,
+}
+
+/// What is known of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Granted lifetime in seconds.
+    pub granted_s: i64,
+    /// Whole seconds until it ends; 0 or below if its end is on the way.
+    pub remaining_s: i64,
+    /// Its keys, if asked for.
+    pub keys: Vec<Bytes>,
+}
+
+/// What an [`Applier`] wants done.
+#[derive(Debug)]
+pub enum ApplierOutput {
+    /// The answer to a command, with the term of its entry.
+    Reply(Answer, Term),
+    /// The answer to a query.
+    Answer(RequestId, QueryAnswer),
+    /// Put this command into the log, on the member's own account.
+    Propose(RequestId, Bytes),
+    /// Everything up to this entry is done.
+    Applied(LogIndex),
+}
+
+/// Takes what an [`Applier`] emits.
+pub trait ApplierShell {
+    /// Carries out an output.
+    fn emit(&mut self, output: ApplierOutput);
+
+    /// Puts an input into the queue of a watch stream; `false` if the queue is full.
+    fn deliver(&mut self, stream: StreamId, input: StreamInput) -> bool;
+
+    /// Leaves word for a stream whose queue was full, for when it has been drained.
+    fn leave_word(&mut self, stream: StreamId, input: StreamInput);
+}
+
+/// See the module.
+pub struct Applier {
+    state: State,
+    hub: WatchHub,
+    lessor: Lessor,
+    member: MemberId,
+    standing: Standing,
+    /// Numbers the member's own commands, below the numbers of its clients.
+    next_own_request: u64,
+    /// Answers that wait until this member's alarm is raised.
+    held: Vec<(Answer, Term)>,
+    alarm_request: Option<RequestId>,
+    /// Keep-alives of leases that are about to end.
+    ending: Vec<(RequestId, LeaseId)>,
+    waiting_for_sweep: Vec<RequestId>,
+    garbage: Garbage,
+}
+
+/// Superseded versions that have not been removed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Garbage {
+    /// There are none.
+    None,
+    /// The next turn can remove some.
+    Removable,
+    /// A view that somebody holds keeps them.
+    Held,
+}
+
+/// The bit that marks a member's own commands among request ids.
+pub const OWN_REQUEST: u64 = 1 << 63;
+
+impl Applier {
+    /// Takes charge of an opened state.
+    #[must_use]
+    pub fn new(state: State, member: MemberId) -> Applier {
+        let hub = WatchHub::new(state.revision());
+        Applier {
+            state,
+            hub,
+            lessor: Lessor::default(),
+            member,
+            standing: Standing::default(),
+            next_own_request: OWN_REQUEST,
+            held: Vec::new(),
+            alarm_request: None,
+            ending: Vec::new(),
+            waiting_for_sweep: Vec::new(),
+            garbage: Garbage::None,
+        }
+    }
+
+    /// The state, for opening readers and taking snapshots.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes every waiting input and emits what follows. `now` is the cluster's time.
+    ///
+    /// # Errors
+    /// The engine failed or the log cannot be read: the member must stop.
+    pub fn turn(
+        &mut self,
+        now: ClusterTime,
+        inbox: &mut VecDeque<ApplierInput>,
+        shell: &mut dyn ApplierShell,
+    ) -> Result<(), Fatal> {
+        let mut answers = Vec::new();
+        let mut applied = None;
+        let mut hub_inputs = Vec::new();
+        let mut queries = Vec::new();
+        let mut log_full = false;
+        for input in inbox.drain(..) {
+            match input {
+                ApplierInput::Apply(entries) => {
+                    for entry in entries {
+                        applied = Some(entry.index);
+                        self.apply(entry, &mut answers)?;
+                    }
+                }
+                ApplierInput::Standing(standing) => {
+                    self.standing = standing;
+                    self.lessor.lead(standing.is_leader.then_some(standing.term), now);
+                }
+                ApplierInput::Query { request, query } => queries.push((request, query)),
+                ApplierInput::Watch(input) => hub_inputs.push(input),
+                ApplierInput::Refused(request) => {
+                    // Whatever it was is due again; only the alarm has somebody waiting for it.
+                    self.alarm_request = self.alarm_request.filter(|own| *own != request);
+                }
+                ApplierInput::LogFull => log_full = true,
+            }
+        }
+        if applied.is_some() {
+            let events = self.state.publish();
+            self.tell_watchers(events, shell);
+        }
+        for input in hub_inputs {
+            if let Some((stream, answer)) = self.hub.handle(input)
+                && !shell.deliver(stream, answer)
+            {
+                shell.leave_word(stream, self.hub.lagging(stream));
+            }
+        }
+        self.reply(answers, shell);
+        if log_full && self.alarm_request.is_none() {
+            self.raise_nospace(shell);
+        }
+        for (request, query) in queries {
+            self.answer(now, request, query, shell);
+        }
+        if let Some(index) = applied {
+            self.answer_ending(now, shell);
+            shell.emit(ApplierOutput::Applied(index));
+        }
+        self.propose_due(now, shell);
+        self.sweep(shell)
+    }
+
+    /// When the next turn is needed even if nothing arrives.
+    #[must_use]
+    pub fn next_due(&self) -> Option<ClusterTime> {
+        self.lessor.next_due(self.state.leases())
+    }
+
+    /// What a turn without inputs would find to remove.
+    #[must_use]
+    pub fn garbage(&self) -> Garbage {
+        self.garbage
+    }
+
+    fn apply(&mut self, entry: Committed, answers: &mut Vec<(Answer, Term)>) -> Result<(), Fatal> {
+        let Committed { index, term, payload } = entry;
+        if index <= self.state.applied().0 {
+            // The engine was ahead of the last snapshot mark in the log.
+            return Ok(());
+        }
+        let entry = match payload {
+            Payload::Empty => Entry::Empty,
+            Payload::Batch(batch) => Entry::Batch(batch),
+            Payload::Membership(change) => Entry::Membership {
+                member: change.member,
+                row: change.context,
+                conf_state: change.conf_state,
+            },
+        };
+        let done = self.state.apply_entry(index, term, entry).map_err(|error| match error {
+            StateError::Engine(error) => Fatal::Engine(error),
+            StateError::Batch { index, source } => Fatal::Batch { index, source },
+        })?;
+        answers.extend(done.into_iter().map(|answer| (answer, term)));
+        Ok(())
+    }
+
+    fn tell_watchers(&mut self, events: Vec<Event>, shell: &mut dyn ApplierShell) {
+        let mut full = Vec::new();
+        if let Some(deliveries) = self.hub.publish(self.state.revision(), events) {
+            for &stream in deliveries.streams {
+                let batch = StreamInput::Events(Arc::clone(&deliveries.batch));
+                if !shell.deliver(stream, batch) {
+                    full.push(stream);
+                }
+            }
+        }
+        for stream in full {
+            shell.leave_word(stream, self.hub.lagging(stream));
+        }
+    }
+
+    /// Answers, except those that have to wait for this member's alarm.
+    fn reply(&mut self, answers: Vec<(Answer, Term)>, shell: &mut dyn ApplierShell) {
+        for (answer, term) in answers {
+            if Some(answer.request) == self.alarm_request {
+                self.alarm_request = None;
+                for (held, term) in self.held.drain(..) {
+                    shell.emit(ApplierOutput::Reply(held, term));
+                }
+            } else if answer.request.0 & OWN_REQUEST != 0 {
+                // Nobody waits for the member's own commands.
+            } else if answer.over_quota {
+                self.held.push((answer, term));
+            } else {
+                shell.emit(ApplierOutput::Reply(answer, term));
+            }
+        }
+        if !self.held.is_empty() && self.alarm_request.is_none() {
+            self.raise_nospace(shell);
+        }
+    }
+
+    fn raise_nospace(&mut self, shell: &mut dyn ApplierShell) {
+        let alarm = AlarmType::NoSpace as i32;
+        let raise = Alarm { action: 1, member: self.member.0, alarm };
+        self.alarm_request = Some(self.propose(Operation::Alarm(raise), shell));
+    }
+
+    fn answer(
+        &mut self,
+        now: ClusterTime,
+        request: RequestId,
+        query: Query,
+        shell: &mut dyn ApplierShell,
+    ) {
+        let answer = match query {
+            Query::KeepAlive(id) => match self.lessor.keep_alive(self.state.leases(), id, now) {
+                KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
+                KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
+                KeepAlive::NotLeader => QueryAnswer::NotLeader,
+                KeepAlive::Ending => return self.ending.push((request, id)),
+            },
+            Query::TimeToLive(..) | Query::Leases if !self.standing.is_leader => {
+                QueryAnswer::NotLeader
+            }
+            Query::TimeToLive(id, keys) => QueryAnswer::TimeToLive(self.lease_info(id, keys, now)),
+            Query::Leases => {
+                let leases = self.state.leases();
+                QueryAnswer::Leases(leases.by_deadline().map(|(_, id)| id).collect())
+            }
+            Query::Swept => return self.waiting_for_sweep.push(request),
+        };
+        shell.emit(ApplierOutput::Answer(request, answer));
+    }
+
+    fn lease_info(&self, id: LeaseId, keys: bool, now: ClusterTime) -> Option<LeaseInfo> {
+        let lease = self.state.leases().get(id)?;
+        let ends = self.lessor.ends(id, lease).0.cast_signed();
+        // Truncated as etcd does it: a lease granted this instant has one second less in whole.
+        let remaining_ms = ends.saturating_sub(now.0.cast_signed()).saturating_sub(1);
+        let keys = if keys { lease.keys.iter().cloned().collect() } else { Vec::new() };
+        Some(LeaseInfo { granted_s: lease.ttl_s, remaining_s: remaining_ms / 1000, keys })
+    }
+
+    /// Keep-alives that came too late are answered when the lease is gone.
+    fn answer_ending(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
+        for (request, id) in std::mem::take(&mut self.ending) {
+            self.answer(now, request, Query::KeepAlive(id), shell);
+        }
+    }
+
+    fn propose_due(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
+        let mut due = Vec::new();
+        self.lessor.due(self.state.leases(), now, |operation| due.push(operation));
+        for operation in due {
+            self.propose(operation, shell);
+        }
+    }
+
+    fn propose(&mut self, operation: Operation, shell: &mut dyn ApplierShell) -> RequestId {
+        self.next_own_request += 1;
+        let request = RequestId(self.next_own_request);
+        let command = Command::new(request, operation).encode_to_vec();
+        shell.emit(ApplierOutput::Propose(request, Bytes::from(command)));
+        request
+    }
+
+    /// A bounded amount of removing between two applies.
+    fn sweep(&mut self, shell: &mut dyn ApplierShell) -> Result<(), Fatal> {
+        let mut progress = SweepProgress::More;
+        let was_swept = self.state.is_swept();
+        for _ in 0..SWEEP_SLICES_PER_TURN {
+            progress = self.state.sweep()?;
+            if progress != SweepProgress::More {
+                break;
+            }
+        }
+        self.garbage = match progress {
+            SweepProgress::Done => Garbage::None,
+            SweepProgress::More => Garbage::Removable,
+            SweepProgress::Blocked => Garbage::Held,
+        };
+        if !was_swept && progress != SweepProgress::Blocked {
+            // What was removed shows, and its memory returns, with the next publish. It has no
+            // events: nothing was applied since the last one.
+            let events = self.state.publish();
+            assert!(events.is_empty(), "{} events appeared while sweeping", events.len());
+        }
+        if progress == SweepProgress::Done {
+            for request in self.waiting_for_sweep.drain(..) {
+                shell.emit(ApplierOutput::Answer(request, QueryAnswer::Swept));
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest revision, published or not.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state.revision()
+    }
+}

@@ -1,0 +1,264 @@
+//! The gRPC services of etcd: which exist, what is checked before any of them, what they share.
+//!
+//! ```text
+//!  HTTP/2 request ─▶ Services::call ─▶ metadata checks ─▶ by name of the service
+//!                                                           │  kv, watch, lease, cluster,
+//!                        status in etcd's words ◀───────────┘  maintenance, health
+//! ```
+//!
+//! A handler does five things and no more: convert and validate the request, take a permit for its
+//! bytes, hand it over to the [`NodeHandle`], convert the answer. It holds no lock. Reads run on a
+//! view of the state, on the thread of the connection.
+//!
+//! For example `Put` without a key: the metadata is fine, the quota has room, the conversion says
+//! [`EmptyKey`](status::EtcdError::EmptyKey), and the client reads `InvalidArgument`,
+//! `etcdserver: key is not provided`.
+//!
+//! What is not here: users and tokens, locks and elections, changes of the membership. Their
+//! methods answer like methods that do not exist.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response};
+use metastore_proto::server::etcdserverpb::cluster_server::ClusterServer;
+use metastore_proto::server::etcdserverpb::kv_server::KvServer;
+use metastore_proto::server::etcdserverpb::lease_server::LeaseServer;
+use metastore_proto::server::etcdserverpb::maintenance_server::MaintenanceServer;
+use prost::Message;
+use state::command::Operation;
+use state::outcome::Outcome;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::Service;
+
+use crate::handle::{Header, NodeHandle};
+use crate::listen::Shutdown;
+use limits::GRPC_OVERHEAD_BYTES;
+use permit::{Permit, Permits};
+use status::EtcdError;
+
+mod cluster;
+pub mod convert;
+mod drain;
+mod framed;
+mod kv;
+mod lease;
+pub mod limits;
+mod maintenance;
+pub mod permit;
+mod range_stream;
+mod read;
+mod snapshot;
+pub mod status;
+mod watch;
+
+/// The release of etcd whose behaviour this server has; clients read features from it.
+pub const ETCD_VERSION: &str = "3.7.3";
+/// The version of etcd's storage that a snapshot claims to be.
+pub const STORAGE_VERSION: &str = "3.7.0";
+
+/// All services. Cheap to clone: every connection has its own.
+#[derive(Clone)]
+pub struct Services {
+    handle: NodeHandle,
+    kv: KvServer<Shell>,
+    watch: Shell,
+    lease: LeaseServer<Shell>,
+    cluster: ClusterServer<Shell>,
+    maintenance: MaintenanceServer<Shell>,
+    health: HealthServer<HealthService>,
+}
+
+/// What every handler works with.
+#[derive(Clone)]
+pub(crate) struct Shell {
+    handle: NodeHandle,
+    permits: Permits,
+    shutdown: Shutdown,
+    /// Names watch streams; shared by all connections.
+    last_stream: Arc<AtomicU64>,
+}
+
+/// The body of a request, wherever it comes from.
+pub trait RequestBody: http_body::Body<Data = Bytes> + Send + 'static {}
+
+impl<B: http_body::Body<Data = Bytes> + Send + 'static> RequestBody for B {}
+
+/// The response to one request, on its way.
+pub enum ResponseFuture {
+    /// Known without asking a service.
+    Ready(Option<Response<Body>>),
+    /// A handler works on it.
+    Running {
+        /// The handler. Its panic fails its own request and nothing else.
+        handler: Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
+        /// What was called.
+        path: PathAndQuery,
+    },
+}
+
+impl Services {
+    /// The services of the member behind `handle`, whose streams end with `shutdown`.
+    #[must_use]
+    pub fn new(handle: NodeHandle, shutdown: Shutdown) -> Services {
+        let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
+        let shell = Shell {
+            handle: handle.clone(),
+            permits: Permits::default(),
+            shutdown,
+            last_stream: Arc::default(),
+        };
+        Services {
+            handle,
+            kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            watch: shell.clone(),
+            lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            maintenance: MaintenanceServer::new(shell).max_decoding_message_size(bytes_max),
+            // The whole server is the only service it reports on, and it serves.
+            health: HealthServer::new(HealthService::from_health_reporter(HealthReporter::new())),
+        }
+    }
+
+    /// Answers one request.
+    #[must_use]
+    pub fn call<B>(&self, request: Request<B>) -> ResponseFuture
+    where
+        B: RequestBody,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        if let Err(error) = self.check_metadata(request.headers()) {
+            return ready(error.into());
+        }
+        let Some(path) = request.uri().path_and_query().cloned() else {
+            return ready(Status::unimplemented("malformed method name: \"\""));
+        };
+        let Some((service, method)) = split_path(&path) else {
+            let path = path.path();
+            return ready(Status::unimplemented(format!("malformed method name: \"{path}\"")));
+        };
+        let handler = match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request),
+            // Sends bytes as they are; see `framed`.
+            "etcdserverpb.Watch" if method == watch::METHOD => {
+                return ResponseFuture::Ready(Some(watch::watch(&self.watch, request)));
+            }
+            "etcdserverpb.Watch" => return ready(status::unknown_method(service, method)),
+            "etcdserverpb.Lease" => self.lease.clone().call(request),
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request),
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
+            "grpc.health.v1.Health" => self.health.clone().call(request),
+            "etcdserverpb.Auth" | "v3lockpb.Lock" | "v3electionpb.Election" => {
+                return ready(status::unknown_method(service, method));
+            }
+            _ => return ready(Status::unimplemented(format!("unknown service {service}"))),
+        };
+        ResponseFuture::Running { handler, path }
+    }
+
+    /// What is asked of every call, whatever the service, in etcd's order.
+    fn check_metadata(&self, headers: &HeaderMap) -> Result<(), EtcdError> {
+        if let Some(version) = headers.get("client-api-version")
+            && std::str::from_utf8(version.as_bytes()).is_err()
+        {
+            return Err(EtcdError::InvalidClientApiVersion);
+        }
+        let wants_leader = headers.get("hasleader").is_some_and(|value| value == "true");
+        if wants_leader && self.handle.status().leader == 0 {
+            return Err(EtcdError::NoLeader);
+        }
+        Ok(())
+    }
+}
+
+fn ready(status: Status) -> ResponseFuture {
+    ResponseFuture::Ready(Some(status.into_http()))
+}
+
+/// `/package.Service/Method` in its two parts.
+fn split_path(path: &PathAndQuery) -> Option<(&str, &str)> {
+    path.path().strip_prefix('/')?.rsplit_once('/')
+}
+
+impl Future for ResponseFuture {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
+        let (handler, path) = match &mut *self {
+            ResponseFuture::Ready(response) => {
+                return Poll::Ready(response.take().expect("a future is not polled after its end"));
+            }
+            ResponseFuture::Running { handler, path } => (handler, path),
+        };
+        // Nothing is left half done: handlers own no state, they convert and hand over.
+        let poll = AssertUnwindSafe(|| handler.as_mut().poll(context));
+        match std::panic::catch_unwind(poll) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => Poll::Ready(with_etcds_status(response, path)),
+            Ok(Poll::Ready(Err(never))) => match never {},
+            Err(_panic) => {
+                tracing::error!(path = path.path(), "a request handler panicked");
+                Poll::Ready(Status::internal("etcdserver: request handler failed").into_http())
+            }
+        }
+    }
+}
+
+/// Replaces the words of the gRPC library by etcd's where it failed the request on its own.
+fn with_etcds_status(response: Response<Body>, path: &PathAndQuery) -> Response<Body> {
+    // Only a response that failed before its first message has its status among the headers.
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match status.code() {
+        Code::Unimplemented if status.message().is_empty() => {
+            let (service, method) = split_path(path).expect("it has been split before");
+            status::unknown_method(service, method).into_http()
+        }
+        Code::OutOfRange => status::in_etcds_words(status).into_http(),
+        _ => response,
+    }
+}
+
+impl Shell {
+    /// Room for a request in memory, until the permit is dropped.
+    fn admit(&self, request: &impl Message) -> Result<Permit, EtcdError> {
+        self.permits.take(request.encoded_len())
+    }
+
+    /// Refuses early what would not fit the quota, and makes the whole cluster know.
+    async fn check_quota(&self, cost_bytes: u64) -> Result<(), EtcdError> {
+        if cost_bytes == 0 || self.handle.quota_available(cost_bytes) {
+            return Ok(());
+        }
+        // The alarm is active before the client hears of it: clients list alarms next.
+        self.handle.raise_nospace().await?;
+        Err(EtcdError::NoSpace)
+    }
+
+    /// Puts an operation into the log and waits until this member has applied it.
+    async fn propose(&self, operation: Operation) -> Result<(Header, Outcome), EtcdError> {
+        let answer = self.handle.propose(operation).await?;
+        Ok((answer.header, answer.applied?))
+    }
+
+    /// Waits until a read sees every write that was acknowledged before it arrived.
+    async fn barrier(&self) -> Result<(), EtcdError> {
+        if !self.handle.try_read_barrier() {
+            self.handle.read_barrier().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer of the state machine belongs to another operation than the one proposed.
+fn mismatched(outcome: &Outcome) -> ! {
+    panic!("the state machine answered an operation with the outcome of another: {outcome:?}")
+}

@@ -1,0 +1,50 @@
+//! Bounds of the gRPC shell, each with its unit and its reason.
+
+/// Bytes of requests that handlers work on at the same time, over all connections. More is answered
+/// with "too many requests". Far above what a healthy member ever has in flight: it bounds memory,
+/// not load.
+pub const IN_FLIGHT_BYTES_MAX: u64 = 256 << 20;
+
+/// Charged for each request on top of its own bytes: what a task and its answer take.
+pub const REQUEST_OVERHEAD_BYTES: u64 = 512;
+
+/// What gRPC's framing and metadata may add to a request of the configured size; etcd's number.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Levels of transactions inside transactions. A log entry nests one message deeper than the
+/// request, and both decoders stop at 100 messages, two per level: what is accepted here can be
+/// read back from the log.
+pub const TXN_DEPTH_MAX: usize = 40;
+const _: () = assert!(2 * TXN_DEPTH_MAX + 4 < 100);
+
+/// A read of up to so many keys is done at once; above, in steps, so that the connections which
+/// share the thread are not held up.
+pub const INLINE_READ_KEYS: u64 = 256;
+
+/// Bytes of key-values that one step of a read collects. About a millisecond of work.
+pub const READ_STEP_BYTES: usize = 512 << 10;
+
+/// Bytes of key-values in one message of a range stream. Two of them are in memory at most.
+pub const STREAM_CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes of the first message of a range stream: small, so that the client can begin.
+pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
+
+/// Bytes of data in one message of a snapshot; etcd's number.
+pub const SNAPSHOT_MESSAGE_BYTES: usize = 32 << 10;
+
+/// Chunks of a snapshot (about 128 KiB each) that are read before the client has taken the ones
+/// before: hides the time of a hand-over between threads.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
+
+/// Clients tell a snapshot with a checksum by its size: the data is a multiple of this, and the 32
+/// bytes of the checksum follow.
+pub const SNAPSHOT_BLOCK_BYTES: u64 = 512;
+
+/// Bytes of watch responses that are handed to the connection together. A client that stops reading
+/// holds about two of them.
+pub const WATCH_OUTBOX_BYTES: usize = 256 << 10;
+
+/// Watch responses that are handed over together: bounds the time a stream works without looking
+/// at its requests.
+pub const WATCH_OUTBOX_RESPONSES: usize = 1024;

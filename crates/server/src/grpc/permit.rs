@@ -1,0 +1,86 @@
+//! How much may be in flight.
+//!
+//! Every handler takes a permit for the bytes of its request and gives it back with its answer, so
+//! that a flood of requests meets an error instead of the end of memory.
+//!
+//! ```text
+//! request of n bytes ─▶ take(n) ─┬─ fits ──▶ handler ─▶ dropped: n bytes free again
+//!                                └─ full ──▶ "too many requests"
+//! ```
+//!
+//! It never waits: a queue in front of a full member only moves the memory elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::limits::{IN_FLIGHT_BYTES_MAX, REQUEST_OVERHEAD_BYTES};
+use super::status::EtcdError;
+
+/// The account of bytes in flight. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Permits {
+    taken_bytes: Arc<AtomicU64>,
+    bytes_max: u64,
+}
+
+/// Some bytes of the account; returns them when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    taken_bytes: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Default for Permits {
+    fn default() -> Permits {
+        Permits::new(IN_FLIGHT_BYTES_MAX)
+    }
+}
+
+impl Permits {
+    /// An account of at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Permits {
+        Permits { taken_bytes: Arc::default(), bytes_max }
+    }
+
+    /// Takes what a request of `request_bytes` needs.
+    ///
+    /// # Errors
+    /// [`EtcdError::TooManyRequests`] if too much is in flight.
+    pub fn take(&self, request_bytes: usize) -> Result<Permit, EtcdError> {
+        let bytes = request_bytes as u64 + REQUEST_OVERHEAD_BYTES;
+        let taken = self.taken_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Gives the bytes back on its way out if they are too many.
+        let permit = Permit { taken_bytes: Arc::clone(&self.taken_bytes), bytes };
+        if taken > self.bytes_max { Err(EtcdError::TooManyRequests) } else { Ok(permit) }
+    }
+
+    /// What is in flight now.
+    #[must_use]
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.taken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_account_refuses_and_an_answer_makes_room() {
+        let permits = Permits::new(2 * (REQUEST_OVERHEAD_BYTES + 100));
+        let first = permits.take(100).expect("room for the first");
+        let second = permits.take(100).expect("room for the second");
+        assert_eq!(permits.take(0).unwrap_err(), EtcdError::TooManyRequests);
+        drop(first);
+        let third = permits.take(100).expect("room again");
+        drop((second, third));
+        assert_eq!(permits.taken_bytes(), 0);
+    }
+}

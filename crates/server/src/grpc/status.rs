@@ -1,0 +1,267 @@
+//! What clients are told when a request fails: one table of etcd's errors.
+//!
+//! Clients of every language recognise an error by its exact text first and by its code second, so
+//! both are etcd's, byte for byte. Two rows are odd on purpose and say so.
+//!
+//! ```
+//! use server::grpc::status::EtcdError;
+//! let status = tonic::Status::from(EtcdError::EmptyKey);
+//! assert_eq!(status.code(), tonic::Code::InvalidArgument);
+//! assert_eq!(status.message(), "etcdserver: key is not provided");
+//! ```
+//!
+//! What it does not do: it decides nothing. Which error a request meets is the business of the
+//! checks in [`convert`](super::convert), of the state machine and of the handlers.
+
+use state::engine::EngineError;
+use state::mvcc::range::ReadError;
+use state::outcome::Refusal;
+use tonic::{Code, Status};
+
+use crate::handle::Unserved;
+
+/// A row of the table below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the table says what each one means")]
+pub enum EtcdError {
+    EmptyKey,
+    KeyNotFound,
+    ValueProvided,
+    LeaseProvided,
+    TooManyOps,
+    DuplicateKey,
+    InvalidClientApiVersion,
+    InvalidSortOption,
+    Compacted,
+    FutureRevision,
+    NoSpace,
+    LeaseNotFound,
+    LeaseExists,
+    LeaseTtlTooLarge,
+    WatchCanceled,
+    RequestTooLarge,
+    TooManyRequests,
+    NoLeader,
+    NotLeader,
+    BadLeaderTransferee,
+    LeaderChanged,
+    Stopped,
+    Timeout,
+    Corrupt,
+    StreamSortOrder,
+    StreamFilter,
+    UnknownAlarmAction,
+    SnapshotCut,
+    StorageFailed,
+}
+
+impl EtcdError {
+    /// Every row, for tests.
+    pub const ALL: [EtcdError; 29] = [
+        EtcdError::EmptyKey,
+        EtcdError::KeyNotFound,
+        EtcdError::ValueProvided,
+        EtcdError::LeaseProvided,
+        EtcdError::TooManyOps,
+        EtcdError::DuplicateKey,
+        EtcdError::InvalidClientApiVersion,
+        EtcdError::InvalidSortOption,
+        EtcdError::Compacted,
+        EtcdError::FutureRevision,
+        EtcdError::NoSpace,
+        EtcdError::LeaseNotFound,
+        EtcdError::LeaseExists,
+        EtcdError::LeaseTtlTooLarge,
+        EtcdError::WatchCanceled,
+        EtcdError::RequestTooLarge,
+        EtcdError::TooManyRequests,
+        EtcdError::NoLeader,
+        EtcdError::NotLeader,
+        EtcdError::BadLeaderTransferee,
+        EtcdError::LeaderChanged,
+        EtcdError::Stopped,
+        EtcdError::Timeout,
+        EtcdError::Corrupt,
+        EtcdError::StreamSortOrder,
+        EtcdError::StreamFilter,
+        EtcdError::UnknownAlarmAction,
+        EtcdError::SnapshotCut,
+        EtcdError::StorageFailed,
+    ];
+
+    /// The code and the text that go out.
+    #[must_use]
+    pub fn row(self) -> (Code, &'static str) {
+        use Code::{
+            Cancelled, DataLoss, FailedPrecondition, Internal, InvalidArgument, NotFound,
+            OutOfRange, ResourceExhausted, Unavailable, Unimplemented, Unknown,
+        };
+        match self {
+            Self::EmptyKey => (InvalidArgument, "etcdserver: key is not provided"),
+            // Not `NotFound`: a put that keeps a value or lease names a key that is absent.
+            Self::KeyNotFound => (InvalidArgument, "etcdserver: key not found"),
+            Self::ValueProvided => (InvalidArgument, "etcdserver: value is provided"),
+            Self::LeaseProvided => (InvalidArgument, "etcdserver: lease is provided"),
+            Self::TooManyOps => (InvalidArgument, "etcdserver: too many operations in txn request"),
+            Self::DuplicateKey => {
+                (InvalidArgument, "etcdserver: duplicate key given in txn request")
+            }
+            Self::InvalidClientApiVersion => {
+                (InvalidArgument, "etcdserver: invalid client api version")
+            }
+            Self::InvalidSortOption => (InvalidArgument, "etcdserver: invalid sort option"),
+            Self::Compacted => {
+                (OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+            }
+            Self::FutureRevision => {
+                (OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+            }
+            Self::NoSpace => (ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            Self::LeaseNotFound => (NotFound, "etcdserver: requested lease not found"),
+            Self::LeaseExists => (FailedPrecondition, "etcdserver: lease already exists"),
+            Self::LeaseTtlTooLarge => (OutOfRange, "etcdserver: too large lease TTL"),
+            Self::WatchCanceled => (Cancelled, "etcdserver: watch canceled"),
+            Self::RequestTooLarge => (InvalidArgument, "etcdserver: request is too large"),
+            // etcd declares it as ResourceExhausted but sends it as Unknown; clients know the text.
+            Self::TooManyRequests => (Unknown, "etcdserver: too many requests"),
+            Self::NoLeader => (Unavailable, "etcdserver: no leader"),
+            Self::NotLeader => (FailedPrecondition, "etcdserver: not leader"),
+            Self::BadLeaderTransferee => (FailedPrecondition, "etcdserver: bad leader transferee"),
+            Self::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
+            Self::Stopped => (Unavailable, "etcdserver: server stopped"),
+            Self::Timeout => (Unavailable, "etcdserver: request timed out"),
+            Self::Corrupt => (DataLoss, "etcdserver: corrupt cluster"),
+            Self::StreamSortOrder => {
+                (Unimplemented, "RangeStream does not support custom sort orders")
+            }
+            Self::StreamFilter => (Unimplemented, "RangeStream does not support revision filters"),
+            // etcd crashes instead, so the text is ours.
+            Self::UnknownAlarmAction => (InvalidArgument, "etcdserver: unknown alarm action"),
+            // Ours as well: a copy that is not whole must not look whole.
+            Self::SnapshotCut => (Unavailable, "etcdserver: snapshot ended early"),
+            Self::StorageFailed => (Internal, "etcdserver: read from the storage engine failed"),
+        }
+    }
+
+    /// The text alone, as it stands in a response that reports an error without failing.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        self.row().1
+    }
+}
+
+impl From<EtcdError> for Status {
+    fn from(error: EtcdError) -> Status {
+        let (code, text) = error.row();
+        Status::new(code, text)
+    }
+}
+
+impl From<Refusal> for EtcdError {
+    fn from(refusal: Refusal) -> EtcdError {
+        match refusal {
+            Refusal::Compacted => EtcdError::Compacted,
+            Refusal::FutureRevision => EtcdError::FutureRevision,
+            Refusal::NoSpace => EtcdError::NoSpace,
+            Refusal::Corrupt => EtcdError::Corrupt,
+            Refusal::KeyNotFound => EtcdError::KeyNotFound,
+            Refusal::LeaseNotFound => EtcdError::LeaseNotFound,
+            Refusal::LeaseExists => EtcdError::LeaseExists,
+            Refusal::LeaseTtlTooLarge => EtcdError::LeaseTtlTooLarge,
+            Refusal::StaleTerm => EtcdError::LeaderChanged,
+            Refusal::UnknownAlarmAction => EtcdError::UnknownAlarmAction,
+        }
+    }
+}
+
+impl From<Unserved> for EtcdError {
+    fn from(unserved: Unserved) -> EtcdError {
+        match unserved {
+            Unserved::Timeout => EtcdError::Timeout,
+            Unserved::Stopped => EtcdError::Stopped,
+            Unserved::NoLeader => EtcdError::NoLeader,
+            Unserved::LeaderChanged => EtcdError::LeaderChanged,
+            Unserved::TooManyRequests => EtcdError::TooManyRequests,
+            Unserved::RequestTooLarge => EtcdError::RequestTooLarge,
+        }
+    }
+}
+
+impl EtcdError {
+    /// What a client hears of a read that has no answer; the operator hears of a failing disk.
+    #[must_use]
+    pub fn of_read(error: ReadError) -> EtcdError {
+        match error {
+            ReadError::Refused(refusal) => refusal.into(),
+            ReadError::Engine(error) => EtcdError::of_storage(&error),
+        }
+    }
+
+    /// As [`EtcdError::of_read`], for steps that only the storage can fail.
+    #[must_use]
+    pub fn of_storage(error: &EngineError) -> EtcdError {
+        tracing::error!(error = error as &dyn std::error::Error, "failed to read from the engine");
+        EtcdError::StorageFailed
+    }
+}
+
+/// What a client hears of a method that this server does not have.
+#[must_use]
+pub fn unknown_method(service: &str, method: &str) -> Status {
+    Status::unimplemented(format!("unknown method {method} for service {service}"))
+}
+
+/// Puts etcd's words on the errors that the gRPC library raises by itself.
+///
+/// A message above the limit is the one a client can meet: the library answers in its own words
+/// and with another code than every other gRPC server.
+#[must_use]
+pub fn in_etcds_words(status: Status) -> Status {
+    const OVERSIZE: &str = "Error, decoded message length too large: found ";
+    if status.code() != Code::OutOfRange {
+        return status;
+    }
+    let Some(rest) = status.message().strip_prefix(OVERSIZE) else { return status };
+    let numbers: Vec<&str> =
+        rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    match numbers[..] {
+        [found, limit] => Status::resource_exhausted(format!(
+            "grpc: received message larger than max ({found} vs. {limit})"
+        )),
+        _ => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_errors_look_the_same_to_a_client() {
+        let texts: HashSet<&str> = EtcdError::ALL.iter().map(|error| error.text()).collect();
+        assert_eq!(texts.len(), EtcdError::ALL.len());
+    }
+
+    #[test]
+    fn a_message_above_the_limit_is_reported_as_by_every_grpc_server() {
+        let status = Status::out_of_range(
+            "Error, decoded message length too large: found 2097153 bytes, the limit is: 2097152 \
+             bytes",
+        );
+        let status = in_etcds_words(status);
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message larger than max (2097153 vs. 2097152)"
+        );
+    }
+
+    #[test]
+    fn an_error_of_the_store_keeps_its_words() {
+        let status = in_etcds_words(EtcdError::FutureRevision.into());
+        assert_eq!(status.code(), Code::OutOfRange);
+        assert_eq!(status.message(), EtcdError::FutureRevision.text());
+    }
+}

@@ -1,0 +1,22 @@
+//! Bounds of the server, each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Inputs that one turn of the core thread takes together: bounds how long a turn holds up the
+/// answers of its first request.
+pub const CORE_INPUTS_PER_TURN: usize = 4096;
+
+/// How soon the core thread looks again at garbage that a held view keeps from being removed.
+pub const SWEEP_RETRY: Duration = Duration::from_millis(1);
+
+/// Turns that wait for one watch stream before it has to go on from history.
+pub const WATCH_QUEUE_INPUTS: usize = 128;
+
+/// Snapshot files kept: the newest, and one to fall back to.
+pub const SNAPSHOT_FILES_KEPT: usize = 2;
+
+/// Bytes of a snapshot file read at a time.
+pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;
+
+/// Pause between two attempts to publish a member that has just started.
+pub const READY_POLL: Duration = Duration::from_millis(20);

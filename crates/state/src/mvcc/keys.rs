@@ -1,0 +1,61 @@
+//! Where a read finds keys: a published view, or the writer's own state in the middle of a
+//! transaction. One implementation of range and compare serves both.
+
+use std::ops::ControlFlow;
+
+use crate::engine::EngineError;
+use crate::limits::SCAN_SLOTS_PER_STEP;
+use crate::mvcc::index::ScanEnd;
+use crate::mvcc::record::{Record, RecordKind};
+use crate::types::{KeyRange, Revision};
+use crate::view::ReadView;
+
+/// The live keys at one revision.
+pub trait Keys {
+    /// The revision of the store: what the header of an answer shows.
+    fn store_revision(&self) -> Revision;
+
+    /// The version of `key`, if it is live.
+    fn get(&self, key: &[u8]) -> Option<Record>;
+
+    /// How many keys of `range` are live.
+    fn count(&self, range: &KeyRange) -> u64;
+
+    /// Visits the live keys of `range` in ascending order.
+    fn scan(&self, range: &KeyRange, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>);
+
+    /// The same version with its value in memory.
+    ///
+    /// # Errors
+    /// The engine failed, or does not know a version that the index shows.
+    fn resolve(&self, record: Record) -> Result<Record, EngineError>;
+}
+
+impl Keys for ReadView {
+    fn store_revision(&self) -> Revision {
+        ReadView::store_revision(self)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Record> {
+        self.index().get(key)
+    }
+
+    fn count(&self, range: &KeyRange) -> u64 {
+        self.index().count(range)
+    }
+
+    fn scan(&self, range: &KeyRange, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {
+        let mut rest = range.clone();
+        while let ScanEnd::Budget(next) = self.index().scan(&rest, SCAN_SLOTS_PER_STEP, visit) {
+            rest.start = next;
+        }
+    }
+
+    fn resolve(&self, record: Record) -> Result<Record, EngineError> {
+        if record.kind() != RecordKind::Stored {
+            return Ok(record);
+        }
+        let version = record.version();
+        self.engine().record(version)?.ok_or(EngineError::Missing { version })
+    }
+}

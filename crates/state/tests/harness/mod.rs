@@ -1,0 +1,160 @@
+//! A state machine with a log in memory, for tests: commands go through the real encoding, a
+//! restart opens the engine again and replays what it had not kept.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use prost::Message;
+use state::alarms::Quota;
+use state::apply::{Answer, Entry};
+use state::command::{Command, Operation, begin_batch, push_command};
+use state::engine::forgetful::{ForgetfulEngine, Values};
+use state::engine::{Batch, Engine, EngineError, EngineSize, EngineView};
+use state::outcome::Event;
+use state::state::SweepProgress;
+use state::{ClusterTime, LogIndex, RequestId, State, Term};
+
+pub(crate) struct Harness {
+    pub(crate) state: State,
+    pub(crate) time: ClusterTime,
+    pub(crate) term: Term,
+    log: Vec<Bytes>,
+    next_request: u64,
+    quota: Quota,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Harness {
+    pub(crate) fn new(engine: Box<dyn Engine>) -> Harness {
+        let quota = Quota(None);
+        Harness {
+            state: State::open(engine, quota).expect("an empty engine opens"),
+            time: ClusterTime(0),
+            term: Term(2),
+            log: Vec::new(),
+            next_request: 0,
+            quota,
+            events: Vec::new(),
+        }
+    }
+
+    /// Applies one command as a turn of its own.
+    pub(crate) fn apply(&mut self, operation: Operation) -> Answer {
+        let mut answers = self.apply_all(vec![operation]);
+        assert_eq!(answers.len(), 1);
+        answers.pop().expect("one answer per command")
+    }
+
+    /// Applies commands as one entry and one turn.
+    pub(crate) fn apply_all(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
+        let answers = self.apply_unpublished(operations);
+        self.publish();
+        answers
+    }
+
+    /// Applies commands as one entry, in a turn that goes on.
+    pub(crate) fn apply_unpublished(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
+        let mut batch = begin_batch(self.time);
+        for operation in operations {
+            self.next_request += 1;
+            let command = Command::new(RequestId(self.next_request), operation);
+            push_command(&mut batch, &command.encode_to_vec());
+        }
+        let batch = batch.freeze();
+        self.log.push(batch.clone());
+        let index = LogIndex(self.log.len() as u64);
+        self.state
+            .apply_entry(index, self.term, Entry::Batch(batch))
+            .expect("a test engine does not fail")
+    }
+
+    pub(crate) fn publish(&mut self) {
+        let events = self.state.publish();
+        self.events.extend(events);
+    }
+
+    /// Opens `engine`, which kept a prefix, and replays the rest of the log.
+    pub(crate) fn restart(&mut self, engine: Box<dyn Engine>) {
+        let mut state = State::open(engine, self.quota).expect("what an engine kept opens");
+        let (applied, _) = state.applied();
+        let kept = usize::try_from(applied.0).expect("a short log");
+        for (offset, batch) in self.log.iter().enumerate().skip(kept) {
+            let index = LogIndex(offset as u64 + 1);
+            state
+                .apply_entry(index, self.term, Entry::Batch(batch.clone()))
+                .expect("a test engine does not fail");
+        }
+        state.publish();
+        self.state = state;
+    }
+
+    pub(crate) fn set_quota(&mut self, quota: Quota) {
+        // Only opening sets a quota: the same way a restarted member gets a new one.
+        self.quota = quota;
+    }
+
+    pub(crate) fn sweep(&mut self) {
+        for _ in 0..1_000_000 {
+            if self.state.sweep().expect("a test engine does not fail") == SweepProgress::Done {
+                self.publish();
+                return;
+            }
+        }
+        panic!("sweeping does not come to an end");
+    }
+}
+
+/// A [`ForgetfulEngine`] that keeps values to itself, with a handle for the test to crash it.
+#[derive(Clone)]
+pub(crate) struct SharedForgetful(Arc<Mutex<Option<ForgetfulEngine>>>);
+
+impl SharedForgetful {
+    pub(crate) fn new() -> SharedForgetful {
+        SharedForgetful::of(ForgetfulEngine::new(Values::OnDisk))
+    }
+
+    fn of(engine: ForgetfulEngine) -> SharedForgetful {
+        SharedForgetful(Arc::new(Mutex::new(Some(engine))))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut ForgetfulEngine) -> T) -> T {
+        let mut engine = self.0.lock().expect("tests do not panic while they hold it");
+        work(engine.as_mut().expect("not crashed yet"))
+    }
+
+    pub(crate) fn flush(&self) {
+        self.with(ForgetfulEngine::flush);
+    }
+
+    /// What is left of the engine after a crash; this handle and its clones are dead.
+    pub(crate) fn crash(&mut self) -> SharedForgetful {
+        let engine = self.0.lock().expect("tests do not panic").take().expect("not crashed yet");
+        let kept = SharedForgetful::of(engine.crash());
+        *self = kept.clone();
+        kept
+    }
+}
+
+impl Engine for SharedForgetful {
+    fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
+        self.with(|engine| engine.commit(batch))
+    }
+
+    fn view(&self) -> Arc<dyn EngineView> {
+        self.with(|engine| engine.view())
+    }
+
+    fn durable_index(&self) -> LogIndex {
+        self.with(|engine| engine.durable_index())
+    }
+
+    fn keeps_values_resident(&self) -> bool {
+        self.with(|engine| engine.keeps_values_resident())
+    }
+
+    fn size(&self) -> EngineSize {
+        self.with(|engine| engine.size())
+    }
+}
