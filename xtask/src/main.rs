@@ -1,2 +1,36 @@
-//! x
-fn main() {}
+//! The project's own tasks: `cargo xtask <task>`.
+//!
+//! | task | what it does |
+//! |---|---|
+//! | `tidy` | checks what the compiler and clippy cannot: edges, purity, lengths, names, links |
+//! | `lint` | format, clippy, documentation, tidy: everything that needs no test run |
+//! | `test` | all tests, and at the end one line that says how many passed and failed |
+//! | `ci` | `lint`, then `test` |
+//!
+//! Building and running the product is cargo's and the Makefile's business, not this program's.
+
+mod steps;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let passed = match task.as_str() {
+        "tidy" => steps::tidy(root())?,
+        "lint" => steps::lint(root())?,
+        "test" => steps::test(root())?,
+        "ci" => steps::lint(root())? && steps::test(root())?,
+        _ => {
+            steps::say("usage: cargo xtask tidy | lint | test | ci")?;
+            return Ok(ExitCode::from(2));
+        }
+    };
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The root of the checkout.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}

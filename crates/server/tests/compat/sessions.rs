@@ -1,0 +1,81 @@
+//! Each session of `compat/session`, against etcd and against the subject.
+
+use crate::binaries::{self, Binaries, checkout};
+use crate::runner::play;
+use crate::script::{Step, parse};
+use crate::transcript::difference;
+
+/// One test for each session file, and a test that none is forgotten.
+macro_rules! sessions {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                if let Some(binaries) = binaries::find() {
+                    compare(binaries, stringify!($name));
+                }
+            }
+        )*
+
+        #[test]
+        fn every_session_file_has_its_test() {
+            let folder = checkout().join("compat/session");
+            let mut files: Vec<String> = std::fs::read_dir(folder)
+                .expect("the folder of sessions")
+                .map(|entry| entry.expect("a session").file_name().into_string().expect("a name"))
+                .collect();
+            files.sort();
+            let mut tests = vec![$(concat!(stringify!($name), ".session")),*];
+            tests.sort_unstable();
+            assert_eq!(files, tests);
+        }
+    };
+}
+
+sessions! {
+    alarm
+    compaction
+    durability
+    errors
+    formats
+    get
+    lease
+    lease_expiry
+    maintenance
+    put_and_del
+    recipes
+    txn
+    watch
+}
+
+fn read(name: &str) -> Vec<Step> {
+    let path = checkout().join("compat/session").join(format!("{name}.session"));
+    let text = std::fs::read_to_string(path).expect("the session file");
+    parse(&text).unwrap_or_else(|error| panic!("{name}.session, {error}"))
+}
+
+fn compare(binaries: &Binaries, name: &str) {
+    let steps = read(name);
+    let (reference, subject) = std::thread::scope(|scope| {
+        let reference = scope.spawn(|| play(binaries, &binaries.etcd, &[], &steps));
+        let subject = play(binaries, &binaries.subject, &[], &steps);
+        (reference.join().expect("etcd plays the session"), subject)
+    });
+    if std::env::var_os("METASTORE_SESSION_SHOW").is_some() {
+        eprintln!("{}", reference.join("\n"));
+    }
+    if let Some(difference) = difference(&reference, &subject) {
+        panic!("{name}.session: the servers differ\n{difference}");
+    }
+}
+
+#[test]
+fn a_server_that_differs_is_found_out() {
+    let Some(binaries) = binaries::find() else { return };
+    let steps = parse("put a 1\ntxn\n|\n| put a 1\n| put b 2\n|\n|\nget a").expect("well formed");
+    let reference = play(binaries, &binaries.etcd, &[], &steps);
+    let planted = play(binaries, &binaries.etcd, &["--max-txn-ops=1".to_owned()], &steps);
+    let difference = difference(&reference, &planted).expect("one accepts what the other refuses");
+    assert!(difference.contains("  etcd    SUCCESS"), "{difference}");
+    assert!(difference.contains("too many operations in txn request"), "{difference}");
+}
