@@ -8,3 +8,6 @@ pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod watch_queue;
+
+#[cfg(test)]
+mod toy_member;

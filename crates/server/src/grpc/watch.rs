@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::watch_request::RequestUnion;
-use metastore_proto::etcdserverpb::{self as pb};
 use state::watch::{
-    CATCH_UP_BYTES_MAX, CATCH_UP_REVISIONS_MAX, FRAGMENT_OVERHEAD_BYTES, HubInput, Outbox,
-    ReadEverything, Sender, StreamConfig, StreamId, WatchCreate, WatchRequest, WatchStream,
+    CATCH_UP_BYTES_MAX, CATCH_UP_REVISIONS_MAX, FRAGMENT_OVERHEAD_BYTES, Outbox, ReadEverything,
+    Sender, StreamConfig, StreamId, WatchCreate, WatchRequest, WatchStream,
 };
 use state::{ClusterId, MemberId, Term};
 use tokio::sync::mpsc;
@@ -130,7 +130,7 @@ impl Task {
     /// Runs until the client is gone or the stream has failed.
     async fn serve(&mut self) -> Result<(), Status> {
         loop {
-            self.tell_hub(None)?;
+            self.tell_hub()?;
             if !self.outbox.is_empty() {
                 let framed = self.outbox.take().framed().clone();
                 if self.responses.send(Ok(framed)).await.is_err() {
@@ -208,8 +208,8 @@ impl Task {
         Ok(())
     }
 
-    fn tell_hub(&mut self, last: Option<HubInput>) -> Result<(), EtcdError> {
-        for input in self.stream.take_hub_inputs().into_iter().chain(last) {
+    fn tell_hub(&mut self) -> Result<(), EtcdError> {
+        for input in self.stream.take_hub_inputs() {
             self.shell.handle.send(CoreInput::Watch(input))?;
         }
         Ok(())
