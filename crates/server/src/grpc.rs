@@ -257,5 +257,4 @@ fn mismatched(outcome: &Outcome) -> ! {
 }
 
 #[cfg(test)]
-#[path = "grpc/tests.rs"]
 mod tests;

@@ -96,5 +96,4 @@ async fn version(State(handle): State<NodeHandle>) -> Response {
 }
 
 #[cfg(test)]
-#[path = "http/tests.rs"]
 mod tests;

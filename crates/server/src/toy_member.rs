@@ -67,7 +67,8 @@ impl ToyMember {
         let state = state.expect("an empty engine can be opened");
         let reader = state.reader().clone();
         let (core, inbox) = mpsc::channel();
-        let thread = std::thread::spawn(move || Core::new(Applier::new(state, MEMBER)).run(&inbox));
+        let running = Core::new(Applier::new(state, MEMBER));
+        let thread = std::thread::spawn(move || running.run(&inbox));
         let beacon = Arc::new(Beacon::default());
         beacon.set(&standing());
         let handle = NodeHandle::new(HandleParts {
