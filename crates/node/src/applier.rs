@@ -17,7 +17,7 @@ use prost::Message;
 use state::apply::{Answer, Entry};
 use state::command::{Alarm, Command, Operation};
 use state::outcome::{AlarmType, Event};
-use state::state::StateError;
+use state::state::{StateError, SweepProgress};
 use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
 use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State, Term};
 
@@ -126,6 +126,18 @@ pub struct Applier {
     /// Keep-alives of leases that are about to end.
     ending: Vec<(RequestId, LeaseId)>,
     waiting_for_sweep: Vec<RequestId>,
+    garbage: Garbage,
+}
+
+/// Superseded versions that have not been removed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Garbage {
+    /// There are none.
+    None,
+    /// The next turn can remove some.
+    Removable,
+    /// A view that somebody holds keeps them.
+    Held,
 }
 
 /// The bit that marks a member's own commands among request ids.
@@ -147,6 +159,7 @@ impl Applier {
             alarm_request: None,
             ending: Vec::new(),
             waiting_for_sweep: Vec::new(),
+            garbage: Garbage::None,
         }
     }
 
@@ -224,17 +237,13 @@ impl Applier {
         self.lessor.next_due(self.state.leases())
     }
 
-    /// Whether a turn without inputs would still find something to remove.
+    /// What a turn without inputs would find to remove.
     #[must_use]
-    pub fn has_garbage(&self) -> bool {
-        !self.state.is_swept()
+    pub fn garbage(&self) -> Garbage {
+        self.garbage
     }
 
-    fn apply(
-        &mut self,
-        entry: Committed,
-        answers: &mut Vec<(Answer, Term)>,
-    ) -> Result<(), Fatal> {
+    fn apply(&mut self, entry: Committed, answers: &mut Vec<(Answer, Term)>) -> Result<(), Fatal> {
         let Committed { index, term, payload } = entry;
         if index <= self.state.applied().0 {
             // The engine was ahead of the last snapshot mark in the log.
@@ -307,14 +316,12 @@ impl Applier {
         shell: &mut dyn ApplierShell,
     ) {
         let answer = match query {
-            Query::KeepAlive(id) => {
-                match self.lessor.keep_alive(self.state.leases(), id, now) {
-                    KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
-                    KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
-                    KeepAlive::NotLeader => QueryAnswer::NotLeader,
-                    KeepAlive::Ending => return self.ending.push((request, id)),
-                }
-            }
+            Query::KeepAlive(id) => match self.lessor.keep_alive(self.state.leases(), id, now) {
+                KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
+                KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
+                KeepAlive::NotLeader => QueryAnswer::NotLeader,
+                KeepAlive::Ending => return self.ending.push((request, id)),
+            },
             Query::TimeToLive(..) | Query::Leases if !self.standing.is_leader => {
                 QueryAnswer::NotLeader
             }
@@ -352,11 +359,7 @@ impl Applier {
         }
     }
 
-    fn propose(
-        &mut self,
-        operation: Operation,
-        shell: &mut dyn ApplierShell,
-    ) -> RequestId {
+    fn propose(&mut self, operation: Operation, shell: &mut dyn ApplierShell) -> RequestId {
         self.next_own_request += 1;
         let request = RequestId(self.next_own_request);
         let command = Command::new(request, operation).encode_to_vec();
@@ -366,13 +369,26 @@ impl Applier {
 
     /// A bounded amount of removing between two applies.
     fn sweep(&mut self, shell: &mut dyn ApplierShell) -> Result<(), Fatal> {
-        let mut done = self.state.is_swept();
-        let mut slices = 0;
-        while !done && slices < SWEEP_SLICES_PER_TURN {
-            done = self.state.sweep()?;
-            slices += 1;
+        let mut progress = SweepProgress::More;
+        let was_swept = self.state.is_swept();
+        for _ in 0..SWEEP_SLICES_PER_TURN {
+            progress = self.state.sweep()?;
+            if progress != SweepProgress::More {
+                break;
+            }
         }
-        if done {
+        self.garbage = match progress {
+            SweepProgress::Done => Garbage::None,
+            SweepProgress::More => Garbage::Removable,
+            SweepProgress::Blocked => Garbage::Held,
+        };
+        if !was_swept && progress != SweepProgress::Blocked {
+            // What was removed shows, and its memory returns, with the next publish. It has no
+            // events: nothing was applied since the last one.
+            let events = self.state.publish();
+            assert!(events.is_empty(), "{} events appeared while sweeping", events.len());
+        }
+        if progress == SweepProgress::Done {
             for request in self.waiting_for_sweep.drain(..) {
                 shell.emit(ApplierOutput::Answer(request, QueryAnswer::Swept));
             }

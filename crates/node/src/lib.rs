@@ -1,8 +1,11 @@
 //! How members agree on the data: raft, its log, and the application of what was decided.
 
+// In reading order.
+pub mod messages;
+
 pub mod applier;
 pub mod consensus;
 pub mod lessor;
-pub mod limits;
-pub mod messages;
 pub mod wal;
+
+pub mod limits;

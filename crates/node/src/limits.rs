@@ -1,4 +1,64 @@
-//! Bounds of the node, each with its unit and its reason.
+//! Bounds of consensus and log, each with its unit and its reason.
+
+/// Log writes on their way to disk at once. One is being synced while the next is being written;
+/// a third would only wait behind the second and make its batch smaller.
+pub const APPEND_SLOTS: usize = 2;
+
+/// Bytes of commands that one log entry may carry before the next entry is begun. Large enough to
+/// amortise a sync, small enough that the first put of a full batch does not wait long for the
+/// last. One command larger than this travels alone.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of commands that wait for a place in the log before clients are told to slow down.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of entries handed out for application and not yet applied, above which no new proposal
+/// is taken: a slow engine fills the waiting room, not the memory.
+pub const UNAPPLIED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of entries proposed and not yet committed, as raft counts them: the data only.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of committed entries handed out at once.
+pub const COMMITTED_BYTES_PER_READY_MAX: u64 = 8 << 20;
+
+/// Bytes of entries in one message to a peer.
+pub const PEER_MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// Unanswered append messages per peer.
+pub const PEER_APPENDS_IN_FLIGHT_MAX: usize = 256;
+
+/// Batches of reads that wait for a confirmation of leadership.
+pub const READS_PENDING_MAX: usize = 1024;
+
+/// Ticks without a write after which a marker covers what was written last.
+pub const IDLE_TICKS: u32 = 5;
+
+/// Ticks between heartbeats and the least number of silent ticks before an election.
+pub const HEARTBEAT_TICKS: usize = 1;
+/// See [`HEARTBEAT_TICKS`].
+pub const ELECTION_TICKS: usize = 10;
+
+/// Bytes of a log segment, unless one record alone is larger.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Bytes of applied entries kept in memory for followers that are a little behind.
+pub const FOLLOWER_BYTES: u64 = 4 << 20;
+
+/// Bytes of entries above the applied one that a start writes again so that older segments can go
+/// at once.
+pub const REWRITE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes of one log record: a length above this is damage, not data.
+pub const RECORD_BYTES_MAX: u32 = 1 << 30;
+
+/// Numbers in messages of peers at or above this are nonsense; it leaves room for every sum.
+pub const PEER_NUMBER_MAX: u64 = 1 << 62;
+
+const _: () = assert!(BATCH_BYTES_MAX < WAITING_BYTES_MAX);
+const _: () = assert!((BATCH_BYTES_MAX as u64) < SEGMENT_BYTES);
+const _: () = assert!(REWRITE_BYTES_MAX < SEGMENT_BYTES);
+const _: () = assert!(HEARTBEAT_TICKS < ELECTION_TICKS);
 
 /// Renewals are written down so often at most, in milliseconds of cluster time.
 pub const LEASE_RENEWAL_LOG_INTERVAL_MS: u64 = 1000;

@@ -24,6 +24,15 @@ pub enum ConsensusInput {
         /// The command.
         command: Bytes,
     },
+    /// Put a change of the membership into the log.
+    ProposeMembership {
+        /// Who waits for it.
+        request: RequestId,
+        /// What becomes of whom.
+        change: MembershipChange,
+        /// What the applier shall know about it, opaque to the consensus: an encoded member row.
+        context: Bytes,
+    },
     /// Tell when a read that begins now would see every write acknowledged before.
     ReadIndex(ReadBatch),
     /// A message of another member.
@@ -45,6 +54,29 @@ pub enum ConsensusInput {
     },
 }
 
+/// What becomes of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// It votes.
+    Voter(MemberId),
+    /// It receives the log and does not vote.
+    Learner(MemberId),
+    /// It belongs to the cluster no longer.
+    Removed(MemberId),
+}
+
+impl MembershipChange {
+    /// Whom it concerns.
+    #[must_use]
+    pub fn member(self) -> MemberId {
+        match self {
+            MembershipChange::Voter(member)
+            | MembershipChange::Learner(member)
+            | MembershipChange::Removed(member) => member,
+        }
+    }
+}
+
 /// Names one round of confirming leadership; never used twice by a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadBatch(pub u64);
@@ -58,6 +90,21 @@ pub enum ConsensusOutput {
     Release {
         /// The oldest segment still needed.
         first: SegmentId,
+    },
+    /// These segments hold nothing that counts, whatever their place in the order.
+    Discard {
+        /// The segments.
+        segments: Vec<SegmentId>,
+    },
+    /// The log begins anew behind a snapshot that has been received: replace the data by it, then
+    /// answer with [`ConsensusInput::Applied`]. Its file is durable, and so is the log's word of it.
+    Install {
+        /// The last entry that the snapshot contains.
+        index: LogIndex,
+        /// Its term.
+        term: Term,
+        /// Voters and learners at that entry, in the encoding that `Consensus::open` takes.
+        conf_state: Bytes,
     },
     /// Send to a peer.
     Send {
@@ -97,6 +144,12 @@ pub enum Refused {
     /// Nobody leads.
     #[error("no leader")]
     NoLeader,
+    /// Another change of the membership has not been applied yet.
+    #[error("a membership change is in progress")]
+    MembershipPending,
+    /// A leader does not remove itself: it hands over first.
+    #[error("the leader cannot be removed")]
+    LeaderRemoval,
 }
 
 /// Where a member stands.

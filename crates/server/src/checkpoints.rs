@@ -10,16 +10,18 @@ use node::messages::{Committed, Payload};
 use state::checkpoint::CheckpointWriter;
 use state::engine::EngineView;
 use state::{ClusterId, LogIndex, State, Term};
-use storage::snapshots::Snapshots;
+use storage::snapshots::{SnapshotFiles, SnapshotName};
 
 use crate::core::{CoreInput, CoreSender};
-use crate::limits::{SNAPSHOT_FILES_KEPT, SNAPSHOT_LOG_BYTES_MIN};
+use crate::limits::SNAPSHOT_FILES_KEPT;
 
 /// See the module.
 pub struct Checkpoints {
     core: CoreSender,
-    snapshots: Arc<Snapshots>,
+    snapshots: Arc<SnapshotFiles>,
     cluster: ClusterId,
+    /// Never after less log than this.
+    log_bytes_min: u64,
     /// Log bytes since the snapshot under way, or the last one.
     log_bytes: u64,
     under_way: bool,
@@ -28,8 +30,13 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Writes into `snapshots` and reports to `core`.
     #[must_use]
-    pub fn new(core: CoreSender, snapshots: Arc<Snapshots>, cluster: ClusterId) -> Checkpoints {
-        Checkpoints { core, snapshots, cluster, log_bytes: 0, under_way: false }
+    pub fn new(
+        core: CoreSender,
+        snapshots: Arc<SnapshotFiles>,
+        cluster: ClusterId,
+        log_bytes_min: u64,
+    ) -> Checkpoints {
+        Checkpoints { core, snapshots, cluster, log_bytes_min, log_bytes: 0, under_way: false }
     }
 
     /// Counts what the log has grown by.
@@ -44,14 +51,15 @@ impl Checkpoints {
     /// Begins a snapshot of the published state if the log has grown enough.
     pub fn maybe_begin(&mut self, state: &State) {
         let data_bytes = state.reader().published().size.total_bytes;
-        if self.under_way || self.log_bytes < data_bytes.max(SNAPSHOT_LOG_BYTES_MIN) {
+        if self.under_way || self.log_bytes < data_bytes.max(self.log_bytes_min) {
             return;
         }
         let (index, term) = state.applied();
         let view = state.reader().engine_view();
         self.under_way = true;
         self.log_bytes = 0;
-        let (core, snapshots, cluster) = (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
+        let (core, snapshots, cluster) =
+            (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
         let write = move || {
             let done = write(&snapshots, cluster, view, index, term);
             // The core thread may have ended meanwhile.
@@ -82,14 +90,14 @@ impl Checkpoints {
 }
 
 fn write(
-    snapshots: &Snapshots,
+    snapshots: &SnapshotFiles,
     cluster: ClusterId,
     view: Arc<dyn EngineView>,
     index: LogIndex,
     term: Term,
 ) -> Result<LogIndex, anyhow::Error> {
     let mut writer = CheckpointWriter::new(view, cluster)?;
-    snapshots.save(index, term, || writer.next_chunk())?;
-    snapshots.prune(SNAPSHOT_FILES_KEPT)?;
+    snapshots.write(SnapshotName { index, term }, || writer.next_chunk())?;
+    snapshots.keep_newest(SNAPSHOT_FILES_KEPT)?;
     Ok(index)
 }

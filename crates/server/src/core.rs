@@ -18,16 +18,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use node::applier::{
-    Applier, ApplierInput, ApplierOutput, ApplierShell, OWN_REQUEST, Query, QueryAnswer,
+    Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, OWN_REQUEST, Query, QueryAnswer,
 };
 use node::consensus::Consensus;
-use node::messages::{
-    ConsensusInput, ConsensusOutput, Fatal, LogWrite, ReadBatch, Refused, SegmentId,
-};
+use node::messages::{ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused};
 use state::apply::Answer;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId, Term};
-use storage::log_disk::{LogDisk, LogError, LogEvent};
+use storage::log_disk::{LogDir, LogDisk, LogError, LogEvent};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
@@ -98,6 +96,7 @@ pub struct Core {
     consensus: Consensus,
     applier: Applier,
     disk: LogDisk,
+    log_dir: LogDir,
     inbox: CoreReceiver,
     wiring: Wiring,
     consensus_inbox: VecDeque<ConsensusInput>,
@@ -136,6 +135,8 @@ pub struct CoreParts {
     pub applier: Applier,
     /// The log.
     pub disk: LogDisk,
+    /// Its folder.
+    pub log_dir: LogDir,
     /// Where inputs arrive.
     pub inbox: CoreReceiver,
     /// What handlers see.
@@ -156,6 +157,7 @@ impl Core {
             consensus: parts.consensus,
             applier: parts.applier,
             disk: parts.disk,
+            log_dir: parts.log_dir,
             inbox: parts.inbox,
             wiring: Wiring {
                 beacon: parts.beacon,
@@ -187,10 +189,26 @@ impl Core {
     pub fn run(mut self) -> Result<(), CoreError> {
         loop {
             self.turn()?;
-            if self.stopping && self.consensus.is_quiet() && self.disk.in_flight() == 0 {
+            if self.stopping && self.is_settled()? {
                 return Ok(());
             }
             self.wait();
+        }
+    }
+
+    /// Whether everything written is durable and vouched for by a later record; asks for what is
+    /// missing.
+    fn is_settled(&mut self) -> Result<bool, CoreError> {
+        let Core { consensus, disk, .. } = self;
+        let mut failed = None;
+        let settled = consensus.stop(&mut |output| {
+            if let ConsensusOutput::Append(write) = output {
+                failed = failed.take().or(disk.append(write).err());
+            }
+        });
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(settled && disk.in_flight() == 0),
         }
     }
 
@@ -198,8 +216,10 @@ impl Core {
     fn wait(&mut self) {
         let now = Instant::now();
         let mut until = self.next_tick;
-        if self.applier.has_garbage() {
-            until = until.min(now + SWEEP_RETRY);
+        match self.applier.garbage() {
+            Garbage::None => {}
+            Garbage::Removable => until = now,
+            Garbage::Held => until = until.min(now + SWEEP_RETRY),
         }
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),
@@ -244,10 +264,7 @@ impl Core {
                     self.consensus_inbox.push_back(ConsensusInput::Checkpointed { index });
                 }
             }
-            CoreInput::Stop => {
-                self.stopping = true;
-                self.consensus_inbox.push_back(ConsensusInput::Stop);
-            }
+            CoreInput::Stop => self.stopping = true,
         }
     }
 
@@ -290,13 +307,18 @@ impl Core {
 
     fn consensus_turn(&mut self) -> Result<(), CoreError> {
         let now_ms = self.now_ms();
-        let Core { consensus, disk, wiring, consensus_inbox, applier_inbox, .. } = self;
+        let Core { consensus, disk, log_dir, wiring, consensus_inbox, applier_inbox, .. } = self;
         let mut failed = None;
         consensus.turn(now_ms, consensus_inbox, &mut |output| match output {
             ConsensusOutput::Append(write) => {
-                failed = failed.take().or(append(disk, write).err());
+                failed = failed.take().or(disk.append(write).err());
             }
-            ConsensusOutput::Release { first } => release(disk, first),
+            ConsensusOutput::Release { first } => disk.release(first),
+            ConsensusOutput::Discard { segments } => {
+                for segment in segments {
+                    failed = failed.take().or(log_dir.remove(segment).err());
+                }
+            }
             ConsensusOutput::Apply(entries) => {
                 wiring.checkpoints.count(&entries);
                 applier_inbox.push_back(ApplierInput::Apply(entries));
@@ -313,8 +335,9 @@ impl Core {
                 wiring.beacon.set(&standing);
                 applier_inbox.push_back(ApplierInput::Standing(standing));
             }
-            // There is nobody to send to as long as a cluster has one member.
-            ConsensusOutput::Send { .. } => {}
+            // There is nobody to send to, and nobody to send a snapshot, as long as a cluster has
+            // one member.
+            ConsensusOutput::Send { .. } | ConsensusOutput::Install { .. } => {}
         })?;
         match failed {
             Some(error) => Err(error.into()),
@@ -332,14 +355,6 @@ impl Core {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).expect("runs for less than 2^64 ms")
     }
-}
-
-fn append(disk: &mut LogDisk, write: LogWrite) -> Result<(), LogError> {
-    disk.append(write)
-}
-
-fn release(disk: &mut LogDisk, first: SegmentId) {
-    disk.release(first);
 }
 
 impl Wiring {
@@ -378,8 +393,8 @@ impl Wiring {
     fn refuse(&mut self, request: RequestId, why: Refused) {
         if let Some(reply) = self.proposals.remove(&request) {
             let _ = reply.send(Err(match why {
-                Refused::Overloaded => Unserved::TooManyRequests,
                 Refused::NoLeader => Unserved::NoLeader,
+                _ => Unserved::TooManyRequests,
             }));
         }
     }

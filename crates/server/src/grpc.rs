@@ -61,8 +61,6 @@ mod snapshot;
 pub mod status;
 mod watch;
 
-/// The release of etcd whose behaviour this server has; clients read features from it.
-pub const ETCD_VERSION: &str = "3.7.3";
 /// The version of etcd's storage that a snapshot claims to be.
 pub const STORAGE_VERSION: &str = "3.7.0";
 

@@ -1,13 +1,21 @@
-//! How the world reaches the store.
+//! How the world reaches a member: configuration, listeners, services, and the thread that runs it.
 
-#[path = "core_scaffold.rs"]
+// In reading order.
+pub mod config;
+pub mod telemetry;
+
+pub mod boot;
+pub mod checkpoints;
 pub mod core;
-pub mod grpc;
 pub mod handle;
-pub mod http;
-pub mod limits;
-pub mod listen;
+pub mod run;
 pub mod watch_queue;
+
+pub mod grpc;
+pub mod http;
+pub mod listen;
+
+pub mod limits;
 
 #[cfg(test)]
 mod toy_member;

@@ -12,9 +12,11 @@ pub const SWEEP_RETRY: Duration = Duration::from_millis(1);
 /// Turns that wait for one watch stream before it has to go on from history.
 pub const WATCH_QUEUE_INPUTS: usize = 128;
 
-/// Log bytes after which a snapshot is written, if the data is smaller than that: a restart then
-/// replays less than a second's worth.
-pub const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 20;
-
 /// Snapshot files kept: the newest, and one to fall back to.
 pub const SNAPSHOT_FILES_KEPT: usize = 2;
+
+/// Bytes of a snapshot file read at a time.
+pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;
+
+/// Pause between two attempts to publish a member that has just started.
+pub const READY_POLL: Duration = Duration::from_millis(20);

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::applier::{Applier, ApplierInput, ApplierOutput, ApplierShell, QueryAnswer};
+use node::applier::{Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, QueryAnswer};
 use node::messages::{Committed, Membership, Payload, Standing};
 use prost::Message;
 use state::alarms::Quota;
@@ -211,7 +211,7 @@ impl Core {
             for command in std::mem::take(&mut self.shell.own) {
                 self.append(&command);
             }
-            if self.inbox.is_empty() && !self.applier.has_garbage() {
+            if self.inbox.is_empty() && self.applier.garbage() != Garbage::Removable {
                 return;
             }
         }

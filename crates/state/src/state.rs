@@ -72,6 +72,17 @@ pub enum StateError {
     },
 }
 
+/// How far sweeping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SweepProgress {
+    /// There is nothing left to remove.
+    Done,
+    /// Some has been removed; there is more.
+    More,
+    /// A view that somebody holds keeps the rest.
+    Blocked,
+}
+
 impl State {
     /// Takes over what `engine` holds.
     ///
@@ -191,22 +202,26 @@ impl State {
         std::mem::take(&mut self.events)
     }
 
-    /// Removes a bounded number of versions that nobody can read any more. Returns whether there
-    /// is nothing left to remove up to the compacted revision.
+    /// Removes a bounded number of versions that nobody can read any more.
     ///
     /// # Errors
     /// The engine failed.
-    pub fn sweep(&mut self) -> Result<bool, EngineError> {
+    pub fn sweep(&mut self) -> Result<SweepProgress, EngineError> {
         if self.swept {
-            return Ok(true);
+            return Ok(SweepProgress::Done);
         }
         let sweep = self.index.sweep(SWEEP_VERSIONS_PER_SLICE);
+        let progress = match (sweep.done, sweep.dropped.is_empty()) {
+            (true, _) => SweepProgress::Done,
+            (false, true) => SweepProgress::Blocked,
+            (false, false) => SweepProgress::More,
+        };
         if !sweep.dropped.is_empty() {
             let writes = sweep.dropped.into_iter().map(Write::Forget).collect();
             self.engine.commit(Batch { writes })?;
         }
         self.swept = sweep.done;
-        Ok(self.swept)
+        Ok(progress)
     }
 
     /// Whether everything superseded up to the compacted revision has been removed.

@@ -1,1 +1,20 @@
-//! storage
+//! Where bytes live: the data directory, the log's files and the snapshot files.
+//!
+//! ```text
+//!   <data-dir>/            data_dir    one member's, stamped and locked
+//!     MANIFEST  LOCK
+//!     log/                 log_disk    segments of the raft log, two durable writes in flight
+//!     snap/                snapshots   whole states, newest first
+//! ```
+//!
+//! Start with [`data_dir::DataDir::open`]: it gives the folders that [`log_disk::LogDir`] and
+//! [`snapshots::SnapshotFiles`] work in.
+//!
+//! This crate moves bytes and knows nothing of what they say: records, checksums and the meaning of
+//! a snapshot belong to `node`. It is synchronous; the log disk brings threads of its own.
+
+pub mod data_dir;
+pub mod files;
+mod limits;
+pub mod log_disk;
+pub mod snapshots;

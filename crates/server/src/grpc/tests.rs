@@ -286,7 +286,7 @@ async fn members_and_status_tell_who_this_is() {
 
     let mut maintenance = MaintenanceClient::new(channel);
     let status = maintenance.status(pb::StatusRequest {}).await.expect("status").into_inner();
-    assert_eq!((status.leader, &status.version[..]), (MEMBER.0, super::ETCD_VERSION));
+    assert_eq!((status.leader, &status.version[..]), (MEMBER.0, crate::config::ETCD_VERSION));
     assert_eq!((status.db_size_quota, status.is_learner), (2 << 30, false));
     assert_eq!(status.downgrade_info, Some(pb::DowngradeInfo::default()));
     assert!(status.raft_applied_index > 0 && status.raft_index >= status.raft_applied_index);

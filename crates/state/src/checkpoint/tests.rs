@@ -145,11 +145,25 @@ fn every_damaged_byte_and_every_cut_is_refused() {
     }
 }
 
+/// Three changes in each revision, in several chunks.
+fn many_changes() -> MemoryEngine {
+    let versions = (2..3_000).flat_map(|main| [(main, 0), (main, 1), (main, 2)]);
+    let writes = versions.map(|(main, sub)| Write::Append(put(main, sub, "key", "some value")));
+    engine_with(writes.collect())
+}
+
+#[test]
+fn a_chunk_may_end_between_the_changes_of_one_revision() {
+    let source = many_changes();
+    let (_, engine) = restored(&stream(source.view()), 100_000).expect("it is sound");
+    assert_eq!(dump(&*engine.view()), dump(&*source.view()));
+}
+
 #[test]
 fn a_lost_repeated_or_swapped_chunk_is_refused_where_it_stands() {
-    let writes = (2..9_000).map(|main| Write::Append(put(main, 0, "key", "some value")));
-    let chunks = chunks(engine_with(writes.collect()).view());
+    let chunks = chunks(many_changes().view());
     assert!(chunks.len() > 4, "{} chunks", chunks.len());
+    assert_eq!(refusal(&chunks.concat()), None);
     // The header, then full chunks of history.
     let second = chunks[0].len() as u64;
     let lost: Vec<Bytes> = [&chunks[..1], &chunks[2..]].concat();

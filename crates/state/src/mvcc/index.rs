@@ -54,9 +54,9 @@ mod turn;
 mod view;
 
 use garbage::Garbage;
-use leaf::Slot;
+use leaf::{Sight, Slot};
 use tree::Tree;
-use turn::{Birth, Turns};
+use turn::{BIRTHS_MAX, Birth, Turns};
 pub use view::{IndexReader, IndexView, ScanEnd, ViewError};
 
 /// The writer's side of the index. Owned by the state machine.
@@ -71,6 +71,8 @@ pub struct KeyIndex {
     newest: Version,
     /// Whether the tree differs from the published one, or there are changes it does not show.
     changed: bool,
+    /// How often the tree was edited since the last publish.
+    edits: usize,
 }
 
 /// What one slice of sweeping did.
@@ -96,6 +98,7 @@ impl KeyIndex {
             births: Vec::new(),
             newest: Version::default(),
             changed: false,
+            edits: 0,
         }
     }
 
@@ -115,7 +118,8 @@ impl KeyIndex {
     /// The version of `key` visible at `revision`, which may lie in the unpublished turn.
     #[must_use]
     pub fn get_at(&self, key: &[u8], revision: Revision) -> Option<Record> {
-        self.tree.find(key)?.0.visible_at(revision)
+        let (slot, live) = self.tree.find(key)?;
+        self.sight(revision).of(slot, live)
     }
 
     /// Adds a put. Changes arrive in ascending order of their [`Version`].
@@ -134,8 +138,8 @@ impl KeyIndex {
     /// If `tombstone` is a put or older than a change before it.
     pub fn delete(&mut self, tombstone: Record) {
         assert!(!tombstone.is_put(), "{:?} is not a deletion", tombstone.version());
+        self.add(tombstone.clone());
         self.garbage.deleted(&tombstone);
-        self.add(tombstone);
     }
 
     /// Visits the live keys of `range` at `revision` in ascending order, writes of the unpublished
@@ -146,12 +150,8 @@ impl KeyIndex {
         revision: Revision,
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) {
-        let covers_all = revision >= self.newest.main;
-        self.tree.scan(range, |slot, live| {
-            if covers_all && !live {
-                return ControlFlow::Continue(());
-            }
-            slot.visible_at(revision).map_or(ControlFlow::Continue(()), |record| visit(&record))
+        self.tree.scan(range, self.sight(revision), |_, record| {
+            record.map_or(ControlFlow::Continue(()), |record| visit(&record))
         });
     }
 
@@ -172,8 +172,8 @@ impl KeyIndex {
         assert!(revision >= self.newest.main, "publish {revision} below {}", self.newest.main);
         let births = std::mem::take(&mut self.births);
         if self.changed || revision > published {
-            self.turns.publish(revision, self.tree.clone(), births);
-            self.changed = false;
+            self.turns.publish(revision, self.tree.clone(), births, self.edits);
+            (self.changed, self.edits) = (false, 0);
         }
     }
 
@@ -192,7 +192,7 @@ impl KeyIndex {
     /// Drops at most `limit` versions that are superseded at or below the compacted revision and
     /// that no open view can see. The effect on the tree shows with the next publish.
     pub fn sweep(&mut self, limit: usize) -> Sweep {
-        self.turns.free(limit);
+        self.turns.free(1);
         let Some(compacted) = self.turns.shared().compacted() else {
             return Sweep { dropped: Vec::new(), done: true };
         };
@@ -216,7 +216,12 @@ impl KeyIndex {
         Sweep { dropped, done: self.garbage.is_done(compacted) }
     }
 
-    fn add(&mut self, record: Record) {
+    /// The tree is about the last change: its live bits count for revisions that cover that.
+    fn sight(&self, revision: Revision) -> Sight {
+        Sight { revision, live_only: revision >= self.newest.main }
+    }
+
+    fn add(&mut self, mut record: Record) {
         let version = record.version();
         assert!(version > self.newest, "{version:?} after {:?}", self.newest);
         self.newest = version;
@@ -225,9 +230,9 @@ impl KeyIndex {
         let (slot, lived) = match self.tree.find(record.key()) {
             Some((slot, lived)) => {
                 let previous = Record::load(slot.newest()).expect("a slot has a version");
-                self.garbage.superseded_by(&record);
                 // The way back first: whoever finds the new version can go on to the old one.
-                Record::store(record.link(), Some(previous));
+                record.follow(previous);
+                self.garbage.superseded_by(&record);
                 if lived == lives {
                     return Record::store(slot.newest(), Some(record));
                 }
@@ -242,8 +247,11 @@ impl KeyIndex {
                 (slot, false)
             }
         };
+        self.edits += 1;
         // A load brings changes of revisions that are published as one: nobody counts in between.
-        if lived != lives && version.main > self.turns.last() {
+        // One too many tells the publish that there were more than it remembers.
+        let counted = version.main > self.turns.last() && self.births.len() <= BIRTHS_MAX;
+        if lived != lives && counted {
             self.births.push(Birth { revision: version.main, slot, live: lives });
         }
     }
@@ -254,6 +262,7 @@ impl KeyIndex {
         if newest.is_some_and(|newest| tombstone.is_in(newest)) {
             self.tree.remove(tombstone.key());
             self.changed = true;
+            self.edits += 1;
         }
     }
 }

@@ -13,9 +13,11 @@
 //! Newest first, the versions of a key form a chain through [`Record::previous`]; a sweep cuts the
 //! chain behind the oldest version anybody may still read.
 
+use std::mem;
+
 use arc_swap::{ArcSwapAny, Guard};
 use bytes::Bytes;
-use triomphe::ThinArc;
+use triomphe::{Arc, ThinArc};
 
 use crate::types::{LeaseId, Revision, Version};
 
@@ -213,6 +215,25 @@ impl Record {
         }
     }
 
+    /// Makes `previous` the version before this one. To be done before any reader can find this
+    /// one.
+    pub fn follow(&mut self, previous: Record) {
+        let mut previous = Some(previous.0);
+        self.0.with_arc_mut(|arc| {
+            let Some(shared) = Arc::get_mut(arc) else { return };
+            let link = Link::new(previous.take());
+            let empty = mem::replace(&mut shared.header_mut().previous, link);
+            // Storing into a link, or dropping one, looks whether any thread is reading it. Nobody
+            // has ever seen this one.
+            if empty.load().is_none() {
+                mem::forget(empty);
+            }
+        });
+        if previous.is_some() {
+            self.link().store(previous);
+        }
+    }
+
     /// Whether `link` holds exactly this version.
     #[must_use]
     pub fn is_in(&self, link: &Link) -> bool {
@@ -246,6 +267,10 @@ impl AsRef<[u8]> for Record {
 impl Drop for RecordHead {
     /// Frees a long chain one by one: the derived drop would recurse once per version.
     fn drop(&mut self) {
+        // Most have nothing behind them, and a swap costs a look at what each thread reads.
+        if self.previous.load().is_none() {
+            return;
+        }
         let mut next = self.previous.swap(None);
         while let Some(record) = next {
             // Only the last holder may take it apart; for others it just counts down.
@@ -397,7 +422,8 @@ mod tests {
         assert_eq!(record.value(), b"value");
         assert_eq!(record.fields(), fields());
         assert_eq!(record.version(), Version { main: Revision(300), sub: 3 });
-        let again = Record::from_wire(record.version(), false, record.bytes()).unwrap();
+        let again = Record::from_wire(record.version(), false, record.bytes())
+            .expect("a record reads back");
         assert_eq!(again.bytes(), record.bytes());
     }
 

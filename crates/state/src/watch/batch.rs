@@ -253,3 +253,146 @@ impl BatchEvent {
         history.stored(self.record.version())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mvcc::record::{BadRecord, PutFields};
+    use crate::types::{LeaseId, Version};
+
+    /// Knows one value, the same for every key and version.
+    struct OneValue(Record);
+
+    impl History for OneValue {
+        fn revision(&self) -> Revision {
+            Revision::MAX
+        }
+
+        fn compacted(&self) -> Option<Revision> {
+            None
+        }
+
+        fn scan(
+            &self,
+            _first: Revision,
+            _last: Revision,
+            _visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+        ) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn value_at(&self, _key: &[u8], _revision: Revision) -> Option<Record> {
+            Some(self.0.clone())
+        }
+
+        fn stored(&self, version: Version) -> Result<Record, EngineError> {
+            if version == self.0.version() {
+                Ok(self.0.clone())
+            } else {
+                Err(BadRecord { version })?
+            }
+        }
+    }
+
+    fn fields(create: i64, main: i64) -> PutFields {
+        PutFields {
+            create_revision: Revision(create),
+            mod_revision: Revision(main),
+            version: 1,
+            lease: LeaseId::NONE,
+        }
+    }
+
+    fn event(record: Record, previous: Option<Record>) -> BatchEvent {
+        BatchEvent::new(Event { record, previous })
+    }
+
+    proptest! {
+        #[test]
+        fn selecting_by_order_finds_what_a_look_at_every_event_finds(
+            keys in proptest::collection::vec(0u8..20, 1..120),
+            per_revision in 1usize..60,
+            start in 0u8..20,
+            end in 0u8..22,
+        ) {
+            let events: Vec<Event> = keys
+                .iter()
+                .enumerate()
+                .map(|(index, key)| {
+                    let main = Revision((index / per_revision + 2).try_into().expect("small"));
+                    let sub = (index % per_revision).try_into().expect("small");
+                    let record = Record::tombstone(Version { main, sub }, &[*key + 1]);
+                    Event { record, previous: None }
+                })
+                .collect();
+            let batch = EventBatch::new(events);
+            let end = match end {
+                20 => vec![],
+                21 => vec![0],
+                end => vec![end + 1],
+            };
+            let range = KeyRange::from_request(vec![start + 1], end);
+            let naive = |from: usize, until: usize| -> Vec<u32> {
+                (from..until)
+                    .filter(|index| range.contains(&[keys[*index] + 1]))
+                    .map(|index| index.try_into().expect("small"))
+                    .collect()
+            };
+            let mut selected = Vec::new();
+            batch.select_all(&range, &mut selected);
+            prop_assert_eq!(&selected, &naive(0, keys.len()));
+            for group in 0..batch.group_count() {
+                batch.select_in_group(group, &range, &mut selected);
+                let from = group * per_revision;
+                prop_assert_eq!(&selected, &naive(from, keys.len().min(from + per_revision)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_encoded_once() {
+        let batch = EventBatch::new(vec![Event {
+            record: Record::put(0, b"k", fields(2, 2), b"v"),
+            previous: None,
+        }]);
+        let history = OneValue(Record::put(0, b"k", fields(1, 1), b"old"));
+        let first = batch.event(0).plain(&history).expect("resident").as_ptr();
+        assert_eq!(first, batch.event(0).plain(&history).expect("resident").as_ptr());
+    }
+
+    #[test]
+    fn a_value_that_the_engine_keeps_is_fetched() {
+        let whole = Record::put(0, b"k", fields(2, 2), b"value");
+        let history = OneValue(whole.clone());
+        let stored = event(Record::stored(0, b"k", fields(2, 2)), None);
+        let resident = event(whole, None);
+        assert_eq!(
+            stored.plain(&history).expect("fetched"),
+            resident.plain(&history).expect("resident")
+        );
+        let lost = event(Record::stored(0, b"k", fields(2, 3)), None);
+        assert!(lost.plain(&history).is_err(), "a lost value must not become an empty one");
+    }
+
+    #[test]
+    fn a_change_of_the_same_transaction_is_not_the_previous_value() {
+        let old = Record::put(0, b"k", fields(1, 1), b"old");
+        let history = OneValue(old.clone());
+        let same = Record::put(0, b"k", fields(1, 5), b"same transaction");
+        let deletion = Record::tombstone(Version { main: Revision(5), sub: 1 }, b"k");
+        let shown = |previous| {
+            let event = event(deletion.clone(), previous);
+            event.with_previous(&history, None).expect("resident").to_vec()
+        };
+        assert_eq!(shown(Some(same)), shown(Some(old)));
+        let compacted = event(deletion.clone(), None);
+        assert_eq!(
+            compacted.with_previous(&history, Some(Revision(5))).expect("resident"),
+            encode::event(&deletion, None).as_ref()
+        );
+    }
+}

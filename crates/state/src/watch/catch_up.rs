@@ -24,7 +24,7 @@ use crate::watch::hub::HubInput;
 use crate::watch::job::{Job, Recipients};
 use crate::watch::outbox::Outbox;
 use crate::watch::send::Sending;
-use crate::watch::stream::{Standing, WatchStream};
+use crate::watch::stream::WatchStream;
 use crate::watch::watchers::WatcherState;
 
 /// The revisions of a slice of history.
@@ -43,10 +43,8 @@ impl WatchStream {
         history: &dyn History,
         out: &mut Outbox,
     ) -> Result<(), EngineError> {
-        if matches!(self.standing, Standing::Lagging { .. }) {
-            self.position = self.position.max(history.revision());
-        }
-        let target = self.position;
+        let target = self.target(history);
+        self.position = target;
         self.cancel_compacted(history, out);
         let Some((first, _)) = self.watchers.farthest_behind() else { return Ok(()) };
         if first > target || out.is_full() {

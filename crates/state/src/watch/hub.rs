@@ -14,6 +14,12 @@
 //! When a queue is full, the shell does not wait: it calls [`WatchHub::lagging`], and the stream
 //! goes on from history. Until it asks to come back it costs the hub nothing but its entries.
 //!
+//! # The applier's part
+//!
+//! In each turn, in this order: let readers see the turn, [`WatchHub::publish`] it and queue what it
+//! says, then [`WatchHub::handle`] what streams have asked. An answer so never names a revision
+//! that lies behind what the asker has read.
+//!
 //! What it does not do: it knows no watchers, filters or bytes, and reads no history.
 
 use std::collections::BTreeMap;
@@ -292,5 +298,109 @@ impl WatchHub {
             self.interest.remove_everywhere(slot);
         }
         self.free.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::mvcc::record::Record;
+    use crate::types::Version;
+
+    const ONE: StreamId = StreamId(1);
+    const TWO: StreamId = StreamId(2);
+
+    fn deleted(keys: &[&str], main: i64) -> Vec<Event> {
+        let version = |sub| Version { main: Revision(main), sub };
+        (0u32..)
+            .zip(keys)
+            .map(|(sub, key)| Event {
+                record: Record::tombstone(version(sub), key.as_bytes()),
+                previous: None,
+            })
+            .collect()
+    }
+
+    fn watch(hub: &mut WatchHub, stream: StreamId, key: &str, end: &str) -> StreamInput {
+        let range =
+            KeyRange::from_request(Bytes::from(key.to_owned()), Bytes::from(end.to_owned()));
+        let answer = hub.handle(HubInput::Watch { stream, range, token: Token(9) });
+        let (to, answer) = answer.expect("an answer");
+        assert_eq!(to, stream);
+        answer
+    }
+
+    fn told(hub: &mut WatchHub, keys: &[&str]) -> Vec<StreamId> {
+        let next = hub.revision.next();
+        let deliveries = hub.publish(next, deleted(keys, next.0));
+        deliveries.map_or_else(Vec::new, |deliveries| {
+            assert_eq!(deliveries.batch.first(), next);
+            deliveries.streams.to_vec()
+        })
+    }
+
+    #[test]
+    fn a_stream_hears_once_of_a_turn_however_much_of_it_concerns_it() {
+        let mut hub = WatchHub::new(Revision(4));
+        watch(&mut hub, ONE, "a", "");
+        watch(&mut hub, ONE, "b", "");
+        watch(&mut hub, ONE, "a", "z");
+        let answer = watch(&mut hub, TWO, "b", "c");
+        assert!(matches!(answer, StreamInput::Reached { token: Token(9), revision: Revision(4) }));
+        assert_eq!(told(&mut hub, &["a", "b", "c"]), [ONE, TWO]);
+        assert_eq!(told(&mut hub, &["c"]), [ONE]);
+        assert_eq!(told(&mut hub, &["zz"]), []);
+    }
+
+    #[test]
+    fn a_stream_that_lags_costs_nothing_until_it_rejoins() {
+        let mut hub = WatchHub::new(Revision(4));
+        watch(&mut hub, ONE, "a", "");
+        assert_eq!(told(&mut hub, &["a"]), [ONE]);
+        assert_eq!(told(&mut hub, &["a"]), [ONE]);
+        // The second did not fit: revision 5 was the last to arrive.
+        let lagged = hub.lagging(ONE);
+        assert!(matches!(lagged, StreamInput::Lagged { through: Revision(5) }), "{lagged:?}");
+        assert_eq!(told(&mut hub, &["a"]), []);
+        let range = KeyRange::single("b");
+        let watch = HubInput::Watch { stream: ONE, range, token: Token(10) };
+        assert!(hub.handle(watch).is_none(), "its queue is full");
+        let answer = hub.handle(HubInput::Rejoin { stream: ONE, token: Token(11) });
+        assert!(matches!(
+            answer,
+            Some((ONE, StreamInput::Reached { token: Token(11), revision: Revision(7) }))
+        ));
+        assert_eq!(told(&mut hub, &["b"]), [ONE]);
+    }
+
+    #[test]
+    fn a_stream_that_left_leaves_nothing_behind() {
+        let mut hub = WatchHub::new(Revision(1));
+        watch(&mut hub, ONE, "a", "");
+        watch(&mut hub, ONE, "a", "z");
+        watch(&mut hub, TWO, "a", "z");
+        // Without taking its ranges back, as a stream that died.
+        hub.handle(HubInput::Leave { stream: ONE });
+        assert_eq!((hub.stream_count(), hub.interest.len()), (1, 1));
+        // Its place is taken by another, which must not inherit anything.
+        watch(&mut hub, StreamId(3), "q", "");
+        assert_eq!(told(&mut hub, &["a"]), [TWO]);
+        let range = KeyRange::from_request("a", "z");
+        hub.handle(HubInput::Unwatch { stream: TWO, range });
+        hub.handle(HubInput::Leave { stream: TWO });
+        assert_eq!((hub.stream_count(), hub.interest.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_replaced_store_sends_every_stream_to_history() {
+        let mut hub = WatchHub::new(Revision(4));
+        watch(&mut hub, ONE, "a", "");
+        watch(&mut hub, TWO, "a", "");
+        hub.lagging(TWO);
+        let told_to = hub.replaced(Revision(90));
+        assert!(matches!(told_to[..], [(ONE, StreamInput::Lagged { through: Revision(4) })]));
+        assert_eq!(told(&mut hub, &["a"]), []);
     }
 }

@@ -23,13 +23,47 @@ pub(super) struct Interest {
     stamp: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Subscribers {
-    /// Ascending. Never empty.
-    who: Vec<u32>,
+    who: Who,
     /// The search that has visited this set last: many changes of one turn fall into one range,
     /// and its subscribers need to hear of them once.
     stamp: u64,
+}
+
+/// A set that is never empty. Most keys have one subscriber, and there may be millions of keys.
+#[derive(Debug)]
+enum Who {
+    One(u32),
+    /// Ascending.
+    Many(Vec<u32>),
+}
+
+impl Who {
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Who::One(who) => std::slice::from_ref(who),
+            Who::Many(who) => who,
+        }
+    }
+
+    fn contains(&self, who: u32) -> bool {
+        self.as_slice().binary_search(&who).is_ok()
+    }
+
+    /// `false` if it is there already.
+    fn insert(&mut self, who: u32) -> bool {
+        let Err(at) = self.as_slice().binary_search(&who) else { return false };
+        match self {
+            Who::One(other) => {
+                let mut both = vec![*other];
+                both.insert(at, who);
+                *self = Who::Many(both);
+            }
+            Who::Many(all) => all.insert(at, who),
+        }
+        true
+    }
 }
 
 impl Interest {
@@ -44,22 +78,19 @@ impl Interest {
 
     /// Adds a subscriber; `false` if it is there already.
     pub(super) fn add(&mut self, range: &KeyRange, who: u32) -> bool {
-        let subscribers = match range.as_single() {
-            Some(key) => self.keys.entry(key.clone()).or_default(),
-            None => {
-                if self.ranges.get_mut(range).is_none() {
-                    self.ranges.insert(range.clone(), Subscribers::default());
-                }
-                self.ranges.get_mut(range).expect("it has just been added")
-            }
+        let found = match range.as_single() {
+            Some(key) => self.keys.get_mut(key),
+            None => self.ranges.get_mut(range),
         };
-        match subscribers.who.binary_search(&who) {
-            Ok(_) => false,
-            Err(at) => {
-                subscribers.who.insert(at, who);
-                true
-            }
+        if let Some(subscribers) = found {
+            return subscribers.who.insert(who);
         }
+        let subscribers = Subscribers { who: Who::One(who), stamp: 0 };
+        match range.as_single() {
+            Some(key) => drop(self.keys.insert(key.clone(), subscribers)),
+            None => self.ranges.insert(range.clone(), subscribers),
+        }
+        true
     }
 
     /// Removes a subscriber.
@@ -69,9 +100,13 @@ impl Interest {
             None => self.ranges.get_mut(range),
         };
         let Some(subscribers) = subscribers else { return Removed::Absent };
-        let Ok(at) = subscribers.who.binary_search(&who) else { return Removed::Absent };
-        subscribers.who.remove(at);
-        if !subscribers.who.is_empty() {
+        if !subscribers.who.contains(who) {
+            return Removed::Absent;
+        }
+        if let Who::Many(all) = &mut subscribers.who
+            && all.len() > 1
+        {
+            all.retain(|other| *other != who);
             return Removed::OthersLeft;
         }
         match range.as_single() {
@@ -85,12 +120,12 @@ impl Interest {
     pub(super) fn remove_everywhere(&mut self, who: u32) {
         let mut left = Vec::new();
         for (key, subscribers) in &self.keys {
-            if subscribers.who.binary_search(&who).is_ok() {
+            if subscribers.who.contains(who) {
                 left.push(KeyRange::single(key.clone()));
             }
         }
         self.ranges.for_each(&mut |range, subscribers| {
-            if subscribers.who.binary_search(&who).is_ok() {
+            if subscribers.who.contains(who) {
                 left.push(range.clone());
             }
         });
@@ -129,7 +164,7 @@ impl Search<'_> {
         let mut once = |subscribers: &mut Subscribers| {
             if subscribers.stamp != stamp {
                 subscribers.stamp = stamp;
-                visit(&subscribers.who);
+                visit(subscribers.who.as_slice());
             }
         };
         if let Some(subscribers) = self.interest.keys.get_mut(key) {

@@ -94,8 +94,7 @@ impl WatchStream {
     /// When [`WatchStream::tick`] has something to do; `None` if no watcher wants signs of life.
     #[must_use]
     pub fn next_tick_ms(&self) -> Option<u64> {
-        let wanted = self.watchers.iter().any(|watcher| watcher.progress_notify);
-        wanted.then_some(self.progress.next_tick_ms)
+        (self.watchers.progress_notify_count() > 0).then_some(self.progress.next_tick_ms)
     }
 
     /// Time has come to `now_ms`. Once a period, watchers that asked for it and have been sent

@@ -228,7 +228,11 @@ impl WatchStream {
         match self.standing {
             Standing::Lagging { rejoin } if rejoin != Some(token) => return,
             Standing::Lagging { .. } => {
-                assert!(revision >= self.position, "the hub is at {revision}, behind readers");
+                assert!(
+                    revision >= self.position,
+                    "the hub is at {revision}, behind readers at {}",
+                    self.position
+                );
                 self.position = revision;
                 self.standing = Standing::Joined { answered: token };
                 self.awaiting.retain(|&(asked, _)| asked > token);
@@ -252,9 +256,8 @@ impl WatchStream {
                 break;
             }
             self.awaiting.pop_front();
-            if self.watchers.get(slot).is_some_and(|watcher| watcher.token == asked) {
-                self.settle(slot);
-            }
+            // The watcher may be gone, and a later one in its place: `settle` looks.
+            self.settle(slot);
         }
         self.answer_progress(token, revision);
     }
@@ -294,11 +297,18 @@ impl WatchStream {
         if self.job.is_some() || self.owes_step {
             return true;
         }
-        let (target, rejoins) = match self.standing {
-            Standing::Joined { .. } => (self.position, false),
-            Standing::Lagging { rejoin } => (history.revision(), rejoin.is_none()),
-        };
+        let rejoins = self.standing == Standing::Lagging { rejoin: None };
+        let target = self.target(history);
         rejoins || self.watchers.farthest_behind().is_some_and(|(next, _)| next <= target)
+    }
+
+    /// How far history is to be read. Only a stream that has no place in a queue reads as far as
+    /// readers can see; once it has asked to rejoin it has one, though it does not know it yet.
+    pub(super) fn target(&self, history: &dyn History) -> Revision {
+        match self.standing {
+            Standing::Lagging { rejoin: None } => self.position.max(history.revision()),
+            Standing::Lagging { rejoin: Some(_) } | Standing::Joined { .. } => self.position,
+        }
     }
 
     /// Does a bounded piece of work: goes on with what is being sent, then with catching up, until

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{KeyRange, Revision};
 use crate::watch::hub::Token;
-use crate::watch::interest::{Interest, Removed};
+use crate::watch::interest::{Interest, Removed, Search};
 use crate::watch::request::WatchCreate;
 
 /// One watcher.
@@ -92,6 +92,7 @@ pub(super) struct Watchers {
     /// Those that are [`WatcherState::Behind`], by what they need next.
     behind: BTreeSet<(Revision, u32)>,
     live_count: usize,
+    progress_notify_count: usize,
     /// Ranges of all but the compacted.
     interest: Interest,
 }
@@ -105,6 +106,7 @@ impl Watchers {
             next_id: 0,
             behind: BTreeSet::new(),
             live_count: 0,
+            progress_notify_count: 0,
             interest: Interest::new(),
         }
     }
@@ -115,6 +117,10 @@ impl Watchers {
 
     pub(super) fn live_count(&self) -> usize {
         self.live_count
+    }
+
+    pub(super) fn progress_notify_count(&self) -> usize {
+        self.progress_notify_count
     }
 
     pub(super) fn behind_count(&self) -> usize {
@@ -150,15 +156,17 @@ impl Watchers {
         self.behind.insert((next, slot));
         let taken = self.ids.insert(watcher.id, slot);
         assert!(taken.is_none(), "watch id {} is used twice", watcher.id);
+        self.progress_notify_count += usize::from(watcher.progress_notify);
         self.slots[slot as usize] = Some(watcher);
         slot
     }
 
-    /// Ends a watcher. Returns its range if no other wants it.
+    /// Ends a watcher. Returns it, and its range if no other wants that.
     pub(super) fn remove(&mut self, id: i64) -> Option<(Watcher, Option<KeyRange>)> {
         let slot = self.ids.remove(&id)?;
         let left = self.leave_state(slot);
         let watcher = self.slots[slot as usize].take().expect("an id names a watcher");
+        self.progress_notify_count -= usize::from(watcher.progress_notify);
         self.free.push(slot);
         Some((watcher, left))
     }
@@ -190,7 +198,7 @@ impl Watchers {
     }
 
     /// Starts a search for the watchers of several keys; see [`Interest::search`].
-    pub(super) fn interested(&mut self) -> crate::watch::interest::Search<'_> {
+    pub(super) fn interested(&mut self) -> Search<'_> {
         self.interest.search()
     }
 

@@ -10,23 +10,24 @@ use prost::Message;
 use state::alarms::Quota;
 use state::apply::{Answer, Entry};
 use state::command::{Command, Operation, begin_batch, push_command};
-use state::outcome::Event;
 use state::engine::forgetful::{ForgetfulEngine, Values};
 use state::engine::{Batch, Engine, EngineError, EngineSize, EngineView};
+use state::outcome::Event;
+use state::state::SweepProgress;
 use state::{ClusterTime, LogIndex, RequestId, State, Term};
 
-pub struct Harness {
-    pub state: State,
-    pub time: ClusterTime,
-    pub term: Term,
+pub(crate) struct Harness {
+    pub(crate) state: State,
+    pub(crate) time: ClusterTime,
+    pub(crate) term: Term,
     log: Vec<Bytes>,
     next_request: u64,
     quota: Quota,
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Harness {
-    pub fn new(engine: Box<dyn Engine>) -> Harness {
+    pub(crate) fn new(engine: Box<dyn Engine>) -> Harness {
         let quota = Quota(None);
         Harness {
             state: State::open(engine, quota).expect("an empty engine opens"),
@@ -40,21 +41,21 @@ impl Harness {
     }
 
     /// Applies one command as a turn of its own.
-    pub fn apply(&mut self, operation: Operation) -> Answer {
+    pub(crate) fn apply(&mut self, operation: Operation) -> Answer {
         let mut answers = self.apply_all(vec![operation]);
         assert_eq!(answers.len(), 1);
         answers.pop().expect("one answer per command")
     }
 
     /// Applies commands as one entry and one turn.
-    pub fn apply_all(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
+    pub(crate) fn apply_all(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
         let answers = self.apply_unpublished(operations);
         self.publish();
         answers
     }
 
     /// Applies commands as one entry, in a turn that goes on.
-    pub fn apply_unpublished(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
+    pub(crate) fn apply_unpublished(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
         let mut batch = begin_batch(self.time);
         for operation in operations {
             self.next_request += 1;
@@ -69,13 +70,13 @@ impl Harness {
             .expect("a test engine does not fail")
     }
 
-    pub fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let events = self.state.publish();
         self.events.extend(events);
     }
 
     /// Opens `engine`, which kept a prefix, and replays the rest of the log.
-    pub fn restart(&mut self, engine: Box<dyn Engine>) {
+    pub(crate) fn restart(&mut self, engine: Box<dyn Engine>) {
         let mut state = State::open(engine, self.quota).expect("what an engine kept opens");
         let (applied, _) = state.applied();
         let kept = usize::try_from(applied.0).expect("a short log");
@@ -89,14 +90,15 @@ impl Harness {
         self.state = state;
     }
 
-    pub fn set_quota(&mut self, quota: Quota) {
+    pub(crate) fn set_quota(&mut self, quota: Quota) {
         // Only opening sets a quota: the same way a restarted member gets a new one.
         self.quota = quota;
     }
 
-    pub fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         for _ in 0..1_000_000 {
-            if self.state.sweep().expect("a test engine does not fail") {
+            if self.state.sweep().expect("a test engine does not fail") == SweepProgress::Done {
+                self.publish();
                 return;
             }
         }
@@ -106,10 +108,10 @@ impl Harness {
 
 /// A [`ForgetfulEngine`] that keeps values to itself, with a handle for the test to crash it.
 #[derive(Clone)]
-pub struct SharedForgetful(Arc<Mutex<Option<ForgetfulEngine>>>);
+pub(crate) struct SharedForgetful(Arc<Mutex<Option<ForgetfulEngine>>>);
 
 impl SharedForgetful {
-    pub fn new() -> SharedForgetful {
+    pub(crate) fn new() -> SharedForgetful {
         SharedForgetful::of(ForgetfulEngine::new(Values::OnDisk))
     }
 
@@ -122,12 +124,12 @@ impl SharedForgetful {
         work(engine.as_mut().expect("not crashed yet"))
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.with(ForgetfulEngine::flush);
     }
 
     /// What is left of the engine after a crash; this handle and its clones are dead.
-    pub fn crash(&mut self) -> SharedForgetful {
+    pub(crate) fn crash(&mut self) -> SharedForgetful {
         let engine = self.0.lock().expect("tests do not panic").take().expect("not crashed yet");
         let kept = SharedForgetful::of(engine.crash());
         *self = kept.clone();

@@ -31,7 +31,7 @@ use state::{ClusterTime, LeaseId, Version};
 
 use crate::harness::Harness;
 
-pub fn bytes(text: &str) -> Bytes {
+pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::from(text.replace("\\0", "\0").into_bytes())
 }
 
@@ -47,7 +47,7 @@ fn number(text: &str) -> i64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
 }
 
-pub fn key_value(bytes: &[u8]) -> String {
+pub(crate) fn key_value(bytes: &[u8]) -> String {
     // Any KeyValue parses as a record under the revision it names; find that revision first.
     let record = parse(bytes);
     let fields = record.fields();
@@ -78,7 +78,7 @@ fn parse(bytes: &[u8]) -> Record {
 }
 
 /// Runs one line; `None` if the command belongs to the runner.
-pub fn run(harness: &mut Harness, line: &str) -> String {
+pub(crate) fn run(harness: &mut Harness, line: &str) -> String {
     let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
     match command {
         "get" => read(harness, &get(rest)),
@@ -104,7 +104,7 @@ pub fn run(harness: &mut Harness, line: &str) -> String {
     }
 }
 
-pub fn operation(line: &str) -> Operation {
+pub(crate) fn operation(line: &str) -> Operation {
     let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
     match command {
         "put" => Operation::Put(put(rest)),
@@ -304,7 +304,8 @@ fn show_range(found: &RangeOutcome) -> String {
 }
 
 fn show_put(put: &PutOutcome) -> String {
-    let before = put.prev_kv.as_ref().map_or(String::new(), |kv| format!(", was {}", key_value(kv)));
+    let before =
+        put.prev_kv.as_ref().map_or(String::new(), |kv| format!(", was {}", key_value(kv)));
     format!("revision {}{before}\n", put.revision.0)
 }
 
@@ -336,7 +337,8 @@ fn show_delete(delete: &state::outcome::DeleteOutcome) -> String {
 }
 
 fn show_txn(txn: &TxnOutcome, depth: usize) -> String {
-    let mut out = format!("{}, revision {}\n", if txn.succeeded { "then" } else { "else" }, txn.revision.0);
+    let mut out =
+        format!("{}, revision {}\n", if txn.succeeded { "then" } else { "else" }, txn.revision.0);
     for response in &txn.responses {
         let shown = match response {
             TxnResponse::Range(found) => show_range(found),
@@ -374,7 +376,8 @@ fn events(harness: &mut Harness) -> String {
         } else {
             format!("delete {}", text(record.key()))
         };
-        let before = event.previous.map_or(String::new(), |p| format!(", before {}", p.revision().0));
+        let before =
+            event.previous.map_or(String::new(), |p| format!(", before {}", p.revision().0));
         writeln!(out, "{}.{} {what}{before}", version.main.0, version.sub).expect("a string");
     }
     out

@@ -3,8 +3,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 #![allow(unreachable_pub, reason = "a module of test binaries, not of a library")]
 
+pub mod client;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,8 +15,8 @@ use state::engine::EngineError;
 use state::mvcc::record::{BadRecord, PutFields, Record};
 use state::outcome::Event;
 use state::watch::{
-    History, HubInput, Outbox, ReadEverything, ReadPermission, Sender, StreamConfig, StreamId,
-    StreamInput, WatchHub, WatchRequest, WatchStream,
+    EventBatch, History, HubInput, Outbox, ReadEverything, ReadPermission, Sender, StreamConfig,
+    StreamId, StreamInput, WatchHub, WatchRequest, WatchStream,
 };
 use state::{ClusterId, LeaseId, MemberId, Revision, Term, Version};
 
@@ -229,6 +232,7 @@ pub struct World {
     pub lanes: Vec<Lane>,
     pub faults: Faults,
     pub overflows: usize,
+    batches: Vec<Weak<EventBatch>>,
 }
 
 /// What goes wrong on purpose, to see that it is noticed.
@@ -240,7 +244,8 @@ pub struct Faults {
     pub repeat: Option<usize>,
     /// Answers to questions overtake what waits in the queue.
     pub early_answers: bool,
-    deliveries: usize,
+    /// Counts deliveries, for the two above.
+    pub deliveries: usize,
 }
 
 /// Sizes that make every bound matter in a small test.
@@ -278,6 +283,7 @@ impl World {
             lanes: Vec::new(),
             faults: Faults::default(),
             overflows: 0,
+            batches: Vec::new(),
         }
     }
 
@@ -316,7 +322,9 @@ impl World {
         let events = std::mem::take(&mut self.unpublished);
         let Some(deliveries) = self.hub.publish(self.store.revision, events) else { return };
         let batch = deliveries.batch;
-        for stream in deliveries.streams.to_vec() {
+        self.batches.push(Arc::downgrade(&batch));
+        let streams: Vec<StreamId> = deliveries.streams.to_vec();
+        for stream in streams {
             self.faults.deliveries += 1;
             let hits = |every: Option<usize>| {
                 every.is_some_and(|every| self.faults.deliveries.is_multiple_of(every))
@@ -400,6 +408,12 @@ impl World {
         let responses = self.lanes[lane].outbox.take();
         let decode = |message: Bytes| WatchResponse::decode(message).expect("a WatchResponse");
         responses.messages().map(decode).collect()
+    }
+
+    /// How many turns are still kept by a queue or a stream.
+    pub fn batches_alive(&mut self) -> usize {
+        self.batches.retain(|batch| batch.strong_count() > 0);
+        self.batches.len()
     }
 
     /// Lets everything happen until nothing is left to do, while `reads` clients read. Returns what

@@ -230,9 +230,8 @@ impl<V: Keyed> Inner<V> {
         } else {
             let mut right = self.kids.split_off(KIDS_MAX / 2);
             match at.checked_sub(KIDS_MAX / 2) {
-                // The first of the right half stays its first: `kid` follows the one that split.
-                Some(at) if at > 0 => right.insert(at, kid),
-                _ => self.kids.insert(at, kid),
+                Some(at) => right.insert(at, kid),
+                None => self.kids.insert(at, kid),
             }
             right
         };

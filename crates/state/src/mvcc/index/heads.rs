@@ -49,6 +49,27 @@ pub(super) fn search<'a>(
     if heads.is_empty() {
         return Err(0);
     }
+    let place = match search_behind_prefix(heads, skip, key, &key_at) {
+        Err(place) => place,
+        found => return found,
+    };
+    // The place is right only if the key begins as all of the node do. Looked at last, so that a
+    // key that is found costs no second miss.
+    let known = key_at(place.min(heads.len() - 1));
+    match key[..skip.min(key.len())].cmp(&known[..skip]) {
+        Ordering::Less => Err(0),
+        Ordering::Equal => Err(place),
+        Ordering::Greater => Err(heads.len()),
+    }
+}
+
+/// The same for a `key` of which is known that it begins as all of the node do.
+pub(super) fn search_behind_prefix<'a>(
+    heads: &[u64],
+    skip: usize,
+    key: &[u8],
+    key_at: impl Fn(usize) -> &'a [u8],
+) -> Result<usize, usize> {
     let wanted = head(key, skip);
     let mut low = heads.partition_point(|&head| head < wanted);
     let mut high = low + heads[low..].iter().take_while(|&&head| head == wanted).count();
@@ -60,14 +81,25 @@ pub(super) fn search<'a>(
             Ordering::Greater => high = middle,
         }
     }
-    // The position holds only if the key begins as all of the node do. Looked at last, so that a
-    // key that is found costs no second miss.
-    let known = key_at(low.min(heads.len() - 1));
-    match key[..skip.min(key.len())].cmp(&known[..skip]) {
-        Ordering::Less => Err(0),
-        Ordering::Equal => Err(low),
-        Ordering::Greater => Err(heads.len()),
+    Err(low)
+}
+
+/// The first `skip` bytes of `key` as numbers that compare like them.
+pub(super) fn prefix_words(key: &[u8], skip: usize) -> impl Iterator<Item = u64> {
+    (0..skip).step_by(8).map(move |at| head(&key[..skip], at))
+}
+
+/// How the beginning of `key` compares with the prefix of `skip` bytes that `words` are.
+pub(super) fn compare_prefix(key: &[u8], words: &[u64], skip: usize) -> Ordering {
+    let begin = &key[..skip.min(key.len())];
+    for (i, word) in words.iter().enumerate() {
+        match head(begin, 8 * i).cmp(word) {
+            Ordering::Equal => {}
+            other => return other,
+        }
     }
+    // A shorter key may still differ, by the zeros that pad it.
+    begin.len().cmp(&skip)
 }
 
 #[cfg(test)]
@@ -104,6 +136,20 @@ mod tests {
             for probe in &probes {
                 let found = search(&heads, skip, probe, |i| keys[i]);
                 assert_eq!(found, keys.binary_search(probe), "{probe:?} skipping {skip}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_in_words_compares_like_its_bytes() {
+        let prefixes = [&b""[..], b"a", b"ab\0", b"abcdefgh", b"abcdefghi", b"abcdefgh\0\0"];
+        let keys =
+            [&b""[..], b"a", b"ab", b"ab\0", b"ab\0\0", b"abcdefg", b"abcdefgh", b"b", b"\0"];
+        for prefix in prefixes {
+            let words: Vec<u64> = prefix_words(prefix, prefix.len()).collect();
+            for key in keys.iter().chain(&prefixes) {
+                let bytes = key[..key.len().min(prefix.len())].cmp(prefix);
+                assert_eq!(compare_prefix(key, &words, prefix.len()), bytes, "{key:?} {prefix:?}");
             }
         }
     }

@@ -10,13 +10,15 @@
 //! counts a reference for every child, which is most of its cost; the separators change rarely and
 //! stay shared.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 use triomphe::{Arc, ThinArc};
 
 use super::heads::{self, common_prefix, head};
-use super::leaf::{Halt, Leaf, Slot};
+use super::leaf::{Halt, Leaf, Sight, Slot};
+use crate::mvcc::record::Record;
 use crate::types::RangeEnd;
 
 /// Room in a node: one more than it keeps, so that it splits after the insertion.
@@ -32,7 +34,7 @@ type Separator = ThinArc<(), u8>;
 pub(super) struct Inner {
     counts: ArrayVec<u32, ROOM>,
     kids: Kids,
-    seps: Arc<Seps>,
+    seps: Seps,
 }
 
 #[derive(Clone, Debug)]
@@ -42,11 +44,26 @@ enum Kids {
 }
 
 /// The keys between children: child `i` holds keys from `keys[i - 1]` on and below `keys[i]`.
-#[derive(Clone, Debug, Default)]
-struct Seps {
+///
+/// In one piece, because a descent reads them at each level: the words of the prefix that all have
+/// in common, then their heads. The keys themselves are rarely looked at.
+type Seps = ThinArc<SepsHead, u64>;
+
+#[derive(Debug)]
+struct SepsHead {
     skip: usize,
-    heads: Vec<u64>,
     keys: Vec<Separator>,
+}
+
+fn seps(keys: Vec<Separator>) -> Seps {
+    let ends = keys.first().zip(keys.last());
+    let skip = ends.map_or(0, |(first, last)| common_prefix(&first.slice, &last.slice));
+    let heads = keys.iter().map(|key| head(&key.slice, skip));
+    let words: Vec<u64> = match keys.first() {
+        Some(first) => heads::prefix_words(&first.slice, skip).chain(heads).collect(),
+        None => Vec::new(),
+    };
+    ThinArc::from_header_and_slice(SepsHead { skip, keys }, &words)
 }
 
 /// A node that became two.
@@ -56,31 +73,12 @@ pub(super) struct InnerSplit {
     append: bool,
 }
 
-impl Seps {
-    fn from_keys(keys: Vec<Separator>) -> Arc<Seps> {
-        let skip = match (keys.first(), keys.last()) {
-            (Some(first), Some(last)) => common_prefix(&first.slice, &last.slice),
-            _ => 0,
-        };
-        let heads = keys.iter().map(|key| head(&key.slice, skip)).collect();
-        Arc::new(Seps { skip, heads, keys })
-    }
-
-    /// Which child has `key`.
-    fn child(&self, key: &[u8]) -> usize {
-        match heads::search(&self.heads, self.skip, key, |i| &self.keys[i].slice) {
-            Ok(i) => i + 1,
-            Err(i) => i,
-        }
-    }
-}
-
 impl Inner {
     pub(super) fn empty() -> Inner {
         let mut inner = Inner {
             counts: ArrayVec::new(),
             kids: Kids::Leaves(ArrayVec::new()),
-            seps: Seps::from_keys(Vec::new()),
+            seps: seps(Vec::new()),
         };
         if let Kids::Leaves(leaves) = &mut inner.kids {
             leaves.push(Arc::new(Leaf::empty()));
@@ -93,11 +91,32 @@ impl Inner {
     pub(super) fn above(left: Arc<Inner>, split: InnerSplit) -> Inner {
         let counts = [left.live_count(), split.right.live_count()].into_iter().collect();
         let kids = Kids::Inners([left, split.right].into_iter().collect());
-        Inner { counts, kids, seps: Seps::from_keys(vec![split.separator]) }
+        Inner { counts, kids, seps: seps(vec![split.separator]) }
     }
 
     pub(super) fn live_count(&self) -> u32 {
         self.counts.iter().sum()
+    }
+
+    /// Which child has `key`.
+    fn child(&self, key: &[u8]) -> usize {
+        let SepsHead { skip, keys } = &self.seps.header.header;
+        let (prefix, heads) = self.seps.slice.split_at(skip.div_ceil(8));
+        match heads::compare_prefix(key, prefix, *skip) {
+            Ordering::Less => 0,
+            Ordering::Greater => keys.len(),
+            Ordering::Equal => {
+                let at = |i: usize| &keys[i].slice;
+                match heads::search_behind_prefix(heads, *skip, key, at) {
+                    Ok(i) => i + 1,
+                    Err(i) => i,
+                }
+            }
+        }
+    }
+
+    fn separators(&self) -> &[Separator] {
+        &self.seps.header.header.keys
     }
 
     /// The only child, if it is an upper node: then this one is no use as a root.
@@ -111,7 +130,7 @@ impl Inner {
     pub(super) fn find(&self, key: &[u8]) -> Option<(&Slot, bool)> {
         let mut inner = self;
         loop {
-            let i = inner.seps.child(key);
+            let i = inner.child(key);
             match &inner.kids {
                 Kids::Inners(kids) => inner = &kids[i],
                 Kids::Leaves(kids) => return kids[i].find(key).ok().map(|at| kids[i].slot(at)),
@@ -123,7 +142,7 @@ impl Inner {
     pub(super) fn rank(&self, key: &[u8]) -> u64 {
         let (mut inner, mut rank) = (self, 0u64);
         loop {
-            let i = inner.seps.child(key);
+            let i = inner.child(key);
             rank += u64::from(inner.counts[..i].iter().sum::<u32>());
             match &inner.kids {
                 Kids::Inners(kids) => inner = &kids[i],
@@ -132,19 +151,20 @@ impl Inner {
         }
     }
 
-    /// Visits slots in ascending order from `from` on until `end`.
+    /// Visits slots in ascending order from `from` on until `end`, each with what it shows.
     pub(super) fn scan<B>(
         &self,
         from: Option<&[u8]>,
         end: &RangeEnd,
-        visit: &mut impl FnMut(&Slot, bool) -> ControlFlow<B>,
+        sight: Sight,
+        visit: &mut impl FnMut(&Slot, Option<Record>) -> ControlFlow<B>,
     ) -> ControlFlow<Halt<B>> {
-        let first = from.map_or(0, |key| self.seps.child(key));
+        let first = from.map_or(0, |key| self.child(key));
         for i in first..self.len() {
             let from = if i == first { from } else { None };
             match &self.kids {
-                Kids::Inners(kids) => kids[i].scan(from, end, visit)?,
-                Kids::Leaves(kids) => kids[i].scan(from, end, visit)?,
+                Kids::Inners(kids) => kids[i].scan(from, end, sight, visit)?,
+                Kids::Leaves(kids) => kids[i].scan(from, end, sight, visit)?,
             }
         }
         ControlFlow::Continue(())
@@ -154,7 +174,7 @@ impl Inner {
     pub(super) fn set_live(this: &mut Arc<Inner>, key: &[u8], live: bool) {
         let mut inner = Arc::make_mut(this);
         loop {
-            let i = inner.seps.child(key);
+            let i = inner.child(key);
             let count = &mut inner.counts[i];
             *count = if live { *count + 1 } else { *count - 1 };
             match &mut inner.kids {
@@ -171,7 +191,7 @@ impl Inner {
     /// Adds a slot whose key is not there yet.
     pub(super) fn insert(this: &mut Arc<Inner>, slot: Slot, live: bool) -> Option<InnerSplit> {
         let inner = Arc::make_mut(this);
-        let i = inner.seps.child(slot.key());
+        let i = inner.child(slot.key());
         let (separator, mut append) = match &mut inner.kids {
             Kids::Leaves(kids) => {
                 let split = Arc::make_mut(&mut kids[i]).insert(slot, live);
@@ -190,9 +210,9 @@ impl Inner {
                 (split.separator, split.append)
             }
         };
-        let mut keys = inner.seps.keys.clone();
+        let mut keys = inner.separators().to_vec();
         keys.insert(i, separator);
-        inner.seps = Seps::from_keys(keys);
+        inner.seps = seps(keys);
         if inner.len() <= KIDS_MAX {
             return None;
         }
@@ -206,7 +226,7 @@ impl Inner {
     /// then it has no children, and the caller removes it.
     pub(super) fn remove(this: &mut Arc<Inner>, key: &[u8]) {
         let inner = Arc::make_mut(this);
-        let i = inner.seps.child(key);
+        let i = inner.child(key);
         let emptied = match &mut inner.kids {
             Kids::Leaves(kids) => {
                 let at = kids[i].find(key).expect("the caller has found the slot");
@@ -239,10 +259,10 @@ impl Inner {
             Kids::Leaves(kids) => drop(kids.remove(child)),
             Kids::Inners(kids) => drop(kids.remove(child)),
         }
-        if !self.seps.keys.is_empty() {
-            let mut keys = self.seps.keys.clone();
+        if !self.separators().is_empty() {
+            let mut keys = self.separators().to_vec();
             keys.remove(separator);
-            self.seps = Seps::from_keys(keys);
+            self.seps = seps(keys);
         }
     }
 
@@ -257,6 +277,7 @@ impl Inner {
     }
 
     fn merge(&mut self, left: usize) {
+        let between = self.separators()[left].clone();
         match &mut self.kids {
             Kids::Leaves(kids) => {
                 let right = Arc::clone(&kids[left + 1]);
@@ -264,7 +285,6 @@ impl Inner {
             }
             Kids::Inners(kids) => {
                 let right = Arc::clone(&kids[left + 1]);
-                let between = self.seps.keys[left].clone();
                 Arc::make_mut(&mut kids[left]).append(between, &right);
             }
         }
@@ -280,14 +300,14 @@ impl Inner {
             _ => unreachable!("neighbours are of the same height"),
         }
         self.counts.extend(right.counts.iter().copied());
-        let mut keys = self.seps.keys.clone();
+        let mut keys = self.separators().to_vec();
         keys.push(between);
-        keys.extend(right.seps.keys.iter().cloned());
-        self.seps = Seps::from_keys(keys);
+        keys.extend(right.separators().iter().cloned());
+        self.seps = seps(keys);
     }
 
     fn split_off(&mut self, at: usize) -> (Separator, Inner) {
-        let mut keys = self.seps.keys.clone();
+        let mut keys = self.separators().to_vec();
         let right_keys = keys.split_off(at);
         let separator = keys.pop().expect("a node that splits has many children");
         let right = Inner {
@@ -296,9 +316,52 @@ impl Inner {
                 Kids::Leaves(kids) => Kids::Leaves(kids.drain(at..).collect()),
                 Kids::Inners(kids) => Kids::Inners(kids.drain(at..).collect()),
             },
-            seps: Seps::from_keys(right_keys),
+            seps: seps(right_keys),
         };
-        self.seps = Seps::from_keys(keys);
+        self.seps = seps(keys);
         (separator, right)
+    }
+}
+
+#[cfg(test)]
+impl Inner {
+    /// What must hold of a node whose keys lie between `low` and `high`. Returns its height, the
+    /// number of its leaves and of the slots in them.
+    pub(super) fn check(
+        &self,
+        low: Option<&[u8]>,
+        high: Option<&[u8]>,
+    ) -> Result<(usize, usize, usize), String> {
+        let keys = self.separators();
+        let rule = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(rule.to_owned()) };
+        rule(keys.len() + 1 == self.len(), "one separator between two children")?;
+        rule(self.len() <= KIDS_MAX, "room in the node")?;
+        let (mut height, mut leaves, mut slots) = (0, 0, 0);
+        for i in 0..self.len() {
+            let low = if i == 0 { low } else { Some(&keys[i - 1].slice) };
+            let high = keys.get(i).map_or(high, |key| Some(&key.slice));
+            let live = match &self.kids {
+                Kids::Leaves(kids) => {
+                    kids[i].check(low, high)?;
+                    let alone = self.len() == 1;
+                    rule(kids[i].len() > 0 || alone, "empty leaf")?;
+                    (leaves, slots) = (leaves + 1, slots + kids[i].len());
+                    kids[i].live_count()
+                }
+                Kids::Inners(kids) => {
+                    let below = kids[i].check(low, high)?;
+                    rule(i == 0 || height == below.0, "children of one height")?;
+                    height = below.0;
+                    (leaves, slots) = (leaves + below.1, slots + below.2);
+                    kids[i].live_count()
+                }
+            };
+            rule(self.counts[i] == live, "count of live keys")?;
+        }
+        Ok((height + 1, leaves, slots))
+    }
+
+    pub(super) fn miscount(this: &mut Arc<Inner>) {
+        Arc::make_mut(this).counts[0] += 1;
     }
 }

@@ -41,9 +41,11 @@ const RING_REVISIONS: i64 = 1000;
 const RING: usize = 1024;
 const _: () = assert!(RING as i64 > RING_REVISIONS + 1);
 /// Births and deaths a turn remembers: more, and counting within it would be slower than walking.
-const BIRTHS_MAX: usize = 16 * 1024;
-/// Old turns freed with each publish, so that none pile up and none is felt.
-const FREED_PER_PUBLISH: usize = 4;
+pub(super) const BIRTHS_MAX: usize = 16 * 1024;
+/// Old turns freed with each publish at least: one more than it adds, so that none pile up.
+const FREED_PER_PUBLISH: usize = 2;
+/// Edits whose replaced nodes may be freed at once: some 100 us.
+const FREED_EDITS: usize = 64;
 
 /// One published state.
 pub(super) struct Turn {
@@ -56,6 +58,8 @@ pub(super) struct Turn {
     pub(super) tree: Tree,
     /// In order of their revisions; empty if only `last` can be counted.
     births: Arc<[Birth]>,
+    /// How often the tree was edited for it: what freeing it costs, or the one before it.
+    edits: usize,
 }
 
 /// A key came to life or died within a turn.
@@ -177,6 +181,7 @@ impl Turns {
             last: revision,
             tree,
             births: Arc::default(),
+            edits: 0,
         });
         let shared = Shared {
             current: ArcSwap::new(Arc::clone(&turn)),
@@ -199,7 +204,7 @@ impl Turns {
     }
 
     /// Shows `tree` as the state at `last`.
-    pub(super) fn publish(&mut self, last: Revision, tree: Tree, births: Vec<Birth>) {
+    pub(super) fn publish(&mut self, last: Revision, tree: Tree, births: Vec<Birth>, edits: usize) {
         let newest = self.newest().clone();
         if last == newest.last {
             // No changes, only slots that nobody needs are gone: the same turn, with less garbage.
@@ -207,14 +212,15 @@ impl Turns {
             let first = newest.first.max(self.shared.compacted().unwrap_or(newest.first));
             let births = Arc::clone(&old.births);
             drop(old);
-            let turn = Arc::new(Turn { number: newest.number, first, last, tree, births });
+            let turn = Arc::new(Turn { number: newest.number, first, last, tree, births, edits });
             self.ring.pop_back();
             self.show(turn, newest);
         } else {
             let countable = births.len() <= BIRTHS_MAX;
             let first = if countable { newest.last.next() } else { last };
             let births = if countable && first < last { births.into() } else { Arc::default() };
-            let turn = Arc::new(Turn { number: newest.number + 1, first, last, tree, births });
+            let turn =
+                Arc::new(Turn { number: newest.number + 1, first, last, tree, births, edits });
             while self.ring.len() >= RING
                 || self.ring.front().is_some_and(|note| note.last.0 < last.0 - RING_REVISIONS)
             {
@@ -260,9 +266,13 @@ impl Turns {
         Some(floor)
     }
 
-    /// Frees up to `count` turns that nobody reads any more.
-    pub(super) fn free(&mut self, count: usize) {
-        self.retired.drain(..count.min(self.retired.len()));
+    /// Frees `least` turns that nobody reads any more, or more if they are small.
+    pub(super) fn free(&mut self, least: usize) {
+        let (mut freed, mut edits) = (0, 0);
+        while freed < least || edits < FREED_EDITS {
+            let Some(turn) = self.retired.pop_front() else { return };
+            (freed, edits) = (freed + 1, edits + 1 + turn.edits);
+        }
     }
 
     fn newest(&self) -> &Note {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::leaf::Slot;
+use super::leaf::Sight;
 use super::turn::{Pin, Shared, Turn};
 use crate::mvcc::record::Record;
 use crate::types::{KeyRange, Revision};
@@ -93,7 +93,7 @@ impl IndexReader {
     #[must_use]
     pub fn get_latest(&self, key: &[u8]) -> (Revision, Option<Record>) {
         let turn = self.shared.current.load();
-        (turn.last, get(&turn, turn.last, key))
+        (turn.last, get(&turn, sight(&turn, turn.last), key))
     }
 
     /// The newest published revision.
@@ -119,7 +119,7 @@ impl IndexView {
     /// The version of `key` at this revision; `None` if the key is not live.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Record> {
-        get(&self.turn, self.revision, key)
+        get(&self.turn, self.sight(), key)
     }
 
     /// How many keys of `range` are live. O(log n) for revisions of the last thousand.
@@ -127,8 +127,8 @@ impl IndexView {
     pub fn count(&self, range: &KeyRange) -> u64 {
         if self.pin.is_some() {
             let mut count = 0;
-            self.turn.tree.scan(range, |slot, _| {
-                count += u64::from(slot.visible_at(self.revision).is_some());
+            self.turn.tree.scan(range, self.sight(), |_, record| {
+                count += u64::from(record.is_some());
                 ControlFlow::<()>::Continue(())
             });
             return count;
@@ -151,26 +151,30 @@ impl IndexView {
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> ScanEnd {
         let mut budget = slots;
-        let end = self.turn.tree.scan(range, |slot, live| {
+        let end = self.turn.tree.scan(range, self.sight(), |slot, record| {
             if budget == 0 {
                 return ControlFlow::Break(ScanEnd::Budget(Bytes::copy_from_slice(slot.key())));
             }
             budget -= 1;
-            match visible(&self.turn, self.revision, slot, live) {
+            match record {
                 Some(record) => visit(&record).map_break(|()| ScanEnd::Stopped),
                 None => ControlFlow::Continue(()),
             }
         });
         end.unwrap_or(ScanEnd::Done)
     }
+
+    fn sight(&self) -> Sight {
+        sight(&self.turn, self.revision)
+    }
 }
 
-fn get(turn: &Turn, revision: Revision, key: &[u8]) -> Option<Record> {
+fn get(turn: &Turn, sight: Sight, key: &[u8]) -> Option<Record> {
     let (slot, live) = turn.tree.find(key)?;
-    visible(turn, revision, slot, live)
+    sight.of(slot, live)
 }
 
-/// What `slot` shows at `revision`. The live bits of a turn are about its last revision only.
-fn visible(turn: &Turn, revision: Revision, slot: &Slot, live: bool) -> Option<Record> {
-    if revision == turn.last && !live { None } else { slot.visible_at(revision) }
+/// The live bits of a turn are about its last revision only.
+fn sight(turn: &Turn, revision: Revision) -> Sight {
+    Sight { revision, live_only: revision == turn.last }
 }

@@ -1,0 +1,283 @@
+//! From a configuration to a running member, in the one order that works.
+//!
+//! ```text
+//! data directory ─▶ newest snapshot ─▶ engine ─▶ log ─▶ Consensus ┐
+//!                                        └────▶ State ─▶ Applier ─┴▶ core thread ─▶ handle
+//! ```
+//!
+//! Everything that can be wrong with what is on disk is found here, before anything is served.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use node::applier::Applier;
+use node::consensus::{self, Consensus, Holds};
+use node::messages::SegmentId;
+use node::wal::{self, SegmentSource};
+use prost::Message;
+use state::alarms::Quota;
+use state::checkpoint::restore;
+use state::command::{ClusterVersion, Operation, Publish};
+use state::engine::memory::MemoryEngine;
+use state::members::Member;
+use state::schema::{Table, meta};
+use state::{ClusterId, LogIndex, MemberId, State};
+use storage::data_dir::{DataDir, Stamp};
+use storage::log_disk::{LogDir, LogEvent, LogOptions};
+use storage::snapshots::SnapshotFiles;
+use tokio::sync::oneshot;
+
+use crate::checkpoints::Checkpoints;
+use crate::config::{Config, Engine};
+use crate::core::{Core, CoreError, CoreInput, CoreParts};
+use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
+use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES};
+
+/// The cluster version that a new cluster decides on: that of the API it speaks.
+pub const CLUSTER_VERSION: &str = "3.7.0";
+
+/// A member whose core thread runs.
+pub struct Running {
+    /// For handlers.
+    pub handle: NodeHandle,
+    /// Ends when the member does.
+    pub core: JoinHandle<Result<(), CoreError>>,
+    /// Resolves when the core thread ends, whatever the reason.
+    pub ended: oneshot::Receiver<()>,
+    /// Keeps the directory locked.
+    pub data_dir: DataDir,
+}
+
+/// Opens everything and starts the core thread. The member serves once [`Running::become_ready`]
+/// has returned.
+///
+/// # Errors
+/// The data directory is not ours, in use or damaged, or the configuration does not fit it.
+pub fn start(config: &Config) -> Result<Running> {
+    let founding = config.initial_cluster.found();
+    let stamp = match DataDir::stamp_of(&config.data_dir)? {
+        // An existing member is who it is; the flags for founding a cluster are for its first start.
+        Some(stamp) => Stamp::new(engine_name(config), stamp.cluster, stamp.member),
+        None => {
+            let founding = founding.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+            Stamp::new(engine_name(config), founding.cluster_id, founding.member_id)
+        }
+    };
+    let data_dir = DataDir::open(&config.data_dir, &stamp)?;
+    let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
+    let engine = load_engine(&snapshots, stamp.cluster)?;
+    let quota = Quota(config.limits.quota_bytes);
+    let state = State::open(engine, quota).context("open the data")?;
+    let holds = holds(&state)?;
+    let options = LogOptions {
+        segment_bytes: config.log.segment_bytes,
+        durable: config.log.sync,
+        ..LogOptions::default()
+    };
+    let log = Log(LogDir::new(&data_dir.log(), options.clone()));
+    let consensus_config = consensus_config(config, &stamp);
+
+    let (core_sender, inbox) = mpsc::channel();
+    let report = core_sender.clone();
+    let mut recovered = wal::replay(&log, stamp.cluster, stamp.member, holds.index)?;
+    let begin_disk = |log: LogDir, report: mpsc::Sender<CoreInput>| {
+        // The core thread may have ended by the time the disk reports.
+        log.start(move |event| drop(report.send(CoreInput::Log(event))))
+    };
+    if recovered.is_none() {
+        if holds.index != LogIndex(0) {
+            bail!("{} holds snapshots but no log", data_dir.path().display());
+        }
+        let peer_urls = match &founding {
+            Ok(founding) => founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect(),
+            Err(error) => bail!("{error}"),
+        };
+        found(&log, &options, &data_dir, &consensus_config, peer_urls)?;
+        recovered = wal::replay(&log, stamp.cluster, stamp.member, holds.index)?;
+    }
+    let recovered = recovered.context("the log is empty right after it was begun")?;
+    if let Some(place) = recovered.cut {
+        tracing::warn!(%place, "cut off what was not acknowledged at the end of the log");
+    }
+    let consensus = Consensus::open(consensus_config, recovered, &holds)?;
+    let disk = begin_disk(log.0, report)?;
+
+    let beacon = Arc::new(Beacon::default());
+    let reader = state.reader().clone();
+    let handle = NodeHandle::new(HandleParts {
+        core: core_sender.clone(),
+        reader,
+        beacon: Arc::clone(&beacon),
+        settings: settings(config),
+        cluster: stamp.cluster,
+        member: stamp.member,
+        started_ms: unix_ms(),
+    });
+    let core = Core::new(CoreParts {
+        consensus,
+        applier: Applier::new(state, stamp.member),
+        disk,
+        log_dir: LogDir::new(&data_dir.log(), options),
+        inbox,
+        beacon,
+        checkpoints: Checkpoints::new(
+            core_sender,
+            snapshots,
+            stamp.cluster,
+            config.log.snapshot_after_bytes,
+        ),
+        tick: config.raft.heartbeat,
+    });
+    let (ending, ended) = oneshot::channel();
+    let run = move || {
+        let _dropped_at_the_end: oneshot::Sender<()> = ending;
+        core.run()
+    };
+    let core = std::thread::Builder::new()
+        .name("core".to_owned())
+        .spawn(run)
+        .context("start the core thread")?;
+    Ok(Running { handle, core, ended, data_dir })
+}
+
+impl Running {
+    /// Waits until the member has told the cluster its name and addresses: from then on it serves.
+    ///
+    /// # Errors
+    /// The core thread has ended.
+    pub async fn become_ready(&self, config: &Config) -> Result<()> {
+        let publish = Publish {
+            member: self.handle.member_id().0,
+            name: config.name.clone(),
+            client_urls: config
+                .advertise_client_urls
+                .iter()
+                .map(|url| url.as_str().to_owned())
+                .collect(),
+        };
+        loop {
+            if self.core.is_finished() {
+                bail!("the member stopped while it started");
+            }
+            match self.handle.propose(Operation::Publish(publish.clone())).await {
+                Ok(_) => break,
+                Err(reason) => tracing::debug!(%reason, "not ready yet"),
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        if self.handle.status().cluster_version.is_none() {
+            let version = ClusterVersion { version: CLUSTER_VERSION.to_owned() };
+            self.handle.propose(Operation::ClusterVersion(version)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn engine_name(config: &Config) -> &'static str {
+    match config.engine {
+        Engine::Memory => "memory",
+    }
+}
+
+/// Fills the engine from the newest snapshot that is sound. Whether an older one will do is found
+/// when the log is read: it may no longer reach back that far.
+fn load_engine(snapshots: &SnapshotFiles, cluster: ClusterId) -> Result<Box<MemoryEngine>> {
+    for name in snapshots.list()? {
+        let mut file = snapshots.read(name)?;
+        let mut engine = MemoryEngine::new();
+        match restore(&mut || file.chunk(SNAPSHOT_READ_BYTES), &mut engine) {
+            Ok(header) if header.cluster != cluster => {
+                bail!("{} belongs to {}", snapshots.path_of(name).display(), header.cluster)
+            }
+            Ok(_) => return Ok(Box::new(engine)),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                let file = snapshots.path_of(name).display().to_string();
+                tracing::error!(file, "snapshot is damaged, trying the one before: {error:#}");
+            }
+        }
+    }
+    Ok(Box::new(MemoryEngine::new()))
+}
+
+fn holds(state: &State) -> Result<Holds> {
+    let (index, term) = state.applied();
+    let row = state.reader().engine_view().get(Table::Meta, meta::CONF_STATE)?;
+    Ok(Holds { index, term, time: state.time(), conf_state: row.unwrap_or_default() })
+}
+
+fn consensus_config(config: &Config, stamp: &Stamp) -> consensus::Config {
+    let mut consensus = consensus::Config::new(stamp.cluster, stamp.member, unix_ms());
+    consensus.election_ticks = config.raft.election_ticks() as usize;
+    consensus.segment_bytes = config.log.segment_bytes;
+    consensus
+}
+
+/// Begins the log of a new cluster of this one member.
+fn found(
+    log: &Log,
+    options: &LogOptions,
+    data_dir: &DataDir,
+    config: &consensus::Config,
+    peer_urls: Vec<String>,
+) -> Result<()> {
+    let member = Member { id: config.member.0, peer_urls, ..Member::default() };
+    let row = Bytes::from(member.encode_to_vec());
+    let salt = u32::try_from(unix_ms() & 0xffff_ffff).expect("32 bits");
+    let write = consensus::bootstrap(config, salt, &[(MemberId(member.id), row)]);
+    let _ = log;
+    let (done, events) = mpsc::channel();
+    let dir = LogDir::new(&data_dir.log(), options.clone());
+    let mut disk = dir.start(move |event| drop(done.send(event)))?;
+    disk.append(write)?;
+    loop {
+        match events.recv().context("the log disk ended")? {
+            LogEvent::Persisted { .. } => return Ok(()),
+            LogEvent::Failed(error) => return Err(error).context("begin the log"),
+            LogEvent::Full | LogEvent::SpaceAgain => {}
+        }
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let election_s = config.raft.election.as_secs_f64();
+    // Half as long again as an election may take, in whole seconds, as etcd does it: in ticks
+    // first, rounded down, then in seconds, rounded up.
+    let ticks = u64::from(config.raft.election_ticks()) * 3 / 2;
+    let ttl_min_ms = ticks * u64::try_from(config.raft.heartbeat.as_millis()).unwrap_or(u64::MAX);
+    Settings {
+        max_txn_ops: config.limits.txn_ops,
+        max_request_bytes: config.limits.request_bytes,
+        request_timeout: Duration::from_secs_f64(5.0 + 2.0 * election_s),
+        progress_interval: config.watch_progress_interval,
+        lease_ttl_min_s: i64::try_from(ttl_min_ms.div_ceil(1000)).unwrap_or(i64::MAX),
+        max_concurrent_streams: config.limits.streams,
+        quota_setting: config
+            .limits
+            .quota_bytes
+            .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        quota: Quota(config.limits.quota_bytes),
+    }
+}
+
+/// The folder of the log, read for replay.
+struct Log(LogDir);
+
+impl SegmentSource for Log {
+    fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
+        self.0.segments().map_err(std::io::Error::other)
+    }
+
+    fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
+        Ok(Bytes::from(self.0.read(segment).map_err(std::io::Error::other)?))
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,29 @@
+//! Every bound of this crate, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Log writes that one thread makes durable with a single sync. More than that waits for the next
+/// thread: an endless batch would never be acknowledged.
+pub(crate) const LOG_BATCH_WRITES_MAX: usize = 64;
+
+/// Log writes handed over and not yet reported. One more blocks the caller until the disk catches
+/// up; a caller that batches what waits stays far below.
+pub(crate) const LOG_WRITES_WAITING_MAX: usize = 1024;
+
+/// Ready segments that are made in advance: the next one and the reserve for a full disk.
+pub(crate) const LOG_SPARES_AHEAD: usize = 2;
+
+/// Ready segments that are kept when released ones could be recycled. The two above what is made
+/// in advance absorb a cut that frees several at once.
+pub(crate) const LOG_SPARES_MAX: usize = 4;
+
+/// A full disk is tried again this often. Seldom enough to cost nothing, often enough that an
+/// operator who freed space sees the member recover at once.
+pub(crate) const LOG_SPACE_RETRY: Duration = Duration::from_secs(1);
+
+/// A large write is synced each time this much of it is dirty, so that the log's own sync never
+/// waits behind more than this (see `examples/log_disk_bench.rs` for the measurement).
+pub(crate) const PACED_SYNC_BYTES: u64 = 1 << 20;
+
+/// A manifest is a few hundred bytes; what is longer is not ours and is not read into memory.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;

@@ -1,0 +1,251 @@
+//! Snapshot files: whole states of the member, each in a file of its own, newest first.
+//!
+//! ```text
+//!   snap/00000000000186a0-0000000000000003.snap       index 100000, term 3
+//!   snap/00000000000249f0-0000000000000003.snap.tmp   being written; worthless after a crash
+//! ```
+//!
+//! ```no_run
+//! use bytes::Bytes;
+//! use state::{LogIndex, Term};
+//! use storage::snapshots::{SnapshotFiles, SnapshotName};
+//!
+//! let snapshots = SnapshotFiles::open("data/snap".as_ref())?;
+//! let name = SnapshotName { index: LogIndex(100_000), term: Term(3) };
+//! let mut chunks = vec![Bytes::from_static(b"the state")].into_iter();
+//! snapshots.write(name, || Ok::<_, std::io::Error>(chunks.next()))?;
+//! snapshots.keep_newest(2)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A file under its final name is whole and durable. Whether its content is sound is for the reader
+//! of the format to say; which of several to use, and what to do with a damaged one, is for the
+//! caller, who knows how far back the log reaches.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bytes::Bytes;
+use state::{LogIndex, Term};
+
+use crate::files::{
+    FileError, PacedWriter, create_truncated, rename_durably, sync_dir, temporary_name,
+};
+use crate::limits::PACED_SYNC_BYTES;
+
+/// Which state a snapshot holds. Ordered by age, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName {
+    /// The last entry that the state contains.
+    pub index: LogIndex,
+    /// That entry's term.
+    pub term: Term,
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}.snap", self.index.0, self.term.0)
+    }
+}
+
+/// A file name that is not a snapshot's.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the name of a snapshot file")]
+pub struct NotASnapshot;
+
+impl FromStr for SnapshotName {
+    type Err = NotASnapshot;
+
+    fn from_str(name: &str) -> Result<SnapshotName, NotASnapshot> {
+        let stem = name.strip_suffix(".snap").ok_or(NotASnapshot)?;
+        let (index, term) = stem.split_once('-').ok_or(NotASnapshot)?;
+        let number = |text| u64::from_str_radix(text, 16).map_err(|_| NotASnapshot);
+        let parsed = SnapshotName { index: LogIndex(number(index)?), term: Term(number(term)?) };
+        // Only the one spelling we write: two names must never stand for the same snapshot.
+        if parsed.to_string() == name { Ok(parsed) } else { Err(NotASnapshot) }
+    }
+}
+
+/// Writing a snapshot failed; no file of its name was made.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError<E: std::error::Error + 'static> {
+    /// The disk failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The state could not be produced.
+    #[error("produce snapshot {name}")]
+    Content {
+        /// Which.
+        name: SnapshotName,
+        /// Why.
+        source: E,
+    },
+}
+
+/// The folder of snapshot files.
+#[derive(Clone, Debug)]
+pub struct SnapshotFiles {
+    path: PathBuf,
+    sync_bytes: u64,
+}
+
+impl SnapshotFiles {
+    /// Takes over the folder, which must exist, and removes what an interrupted write has left.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed or a leftover cannot be removed.
+    pub fn open(path: &Path) -> Result<SnapshotFiles, FileError> {
+        let files = SnapshotFiles { path: path.to_path_buf(), sync_bytes: PACED_SYNC_BYTES };
+        for name in files.names()? {
+            if name.strip_suffix(".tmp").is_some_and(|name| SnapshotName::from_str(name).is_ok()) {
+                let leftover = files.path.join(name);
+                fs::remove_file(&leftover).map_err(FileError::new("remove", &leftover))?;
+            }
+        }
+        Ok(files)
+    }
+
+    /// The same folder with another pace of syncing, to measure what the pace does.
+    #[must_use]
+    pub fn with_sync_bytes(self, sync_bytes: u64) -> SnapshotFiles {
+        assert!(sync_bytes > 0, "a snapshot is synced after at least a byte");
+        SnapshotFiles { sync_bytes, ..self }
+    }
+
+    /// The snapshots, newest first.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn list(&self) -> Result<Vec<SnapshotName>, FileError> {
+        let mut found: Vec<SnapshotName> =
+            self.names()?.iter().filter_map(|name| name.parse().ok()).collect();
+        found.sort_unstable();
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Writes a snapshot from the chunks that `next` gives until it gives `None`, and makes it
+    /// durable. Returns its size in bytes. One of the same name is replaced.
+    ///
+    /// # Errors
+    /// If the disk or `next` fails; then nothing of it stays.
+    pub fn write<E: std::error::Error + 'static>(
+        &self,
+        name: SnapshotName,
+        mut next: impl FnMut() -> Result<Option<Bytes>, E>,
+    ) -> Result<u64, WriteError<E>> {
+        let path = self.path_of(name);
+        let temporary = temporary_name(&path);
+        let written = self.write_chunks(name, &temporary, &mut next);
+        if written.is_err() {
+            // A half-written state can be large, and the disk may be full. What cannot be removed
+            // now is removed at the next start.
+            let _ = fs::remove_file(&temporary);
+        }
+        let bytes = written?;
+        rename_durably(&temporary, &path)?;
+        Ok(bytes)
+    }
+
+    fn write_chunks<E: std::error::Error + 'static>(
+        &self,
+        name: SnapshotName,
+        temporary: &Path,
+        next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
+    ) -> Result<u64, WriteError<E>> {
+        let mut writer = PacedWriter::new(create_truncated(temporary)?, self.sync_bytes);
+        let mut bytes = 0;
+        while let Some(chunk) = next().map_err(|source| WriteError::Content { name, source })? {
+            writer.write_all(&chunk).map_err(FileError::new("write", temporary))?;
+            bytes += chunk.len() as u64;
+        }
+        writer.finish().map_err(FileError::new("sync", temporary))?;
+        Ok(bytes)
+    }
+
+    /// Opens a snapshot for reading from its beginning.
+    ///
+    /// # Errors
+    /// If it does not exist or cannot be opened.
+    pub fn read(&self, name: SnapshotName) -> Result<SnapshotReader, FileError> {
+        let path = self.path_of(name);
+        let open = || -> io::Result<(File, u64)> {
+            let file = File::open(&path)?;
+            let bytes = file.metadata()?.len();
+            Ok((file, bytes))
+        };
+        let (file, bytes) = open().map_err(FileError::new("open", &path))?;
+        Ok(SnapshotReader { file, path, bytes })
+    }
+
+    /// Removes all but the newest `count`, the oldest first, and says which.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn keep_newest(&self, count: usize) -> Result<Vec<SnapshotName>, FileError> {
+        let surplus: Vec<SnapshotName> = self.list()?.into_iter().skip(count).rev().collect();
+        for name in &surplus {
+            let path = self.path_of(*name);
+            fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
+        }
+        if !surplus.is_empty() {
+            sync_dir(&self.path)?;
+        }
+        Ok(surplus)
+    }
+
+    /// Where a snapshot is or would be.
+    #[must_use]
+    pub fn path_of(&self, name: SnapshotName) -> PathBuf {
+        self.path.join(name.to_string())
+    }
+
+    fn names(&self) -> Result<Vec<String>, FileError> {
+        let list = || -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&self.path)? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            Ok(names)
+        };
+        list().map_err(FileError::new("list", &self.path))
+    }
+}
+
+/// An open snapshot file. It can be read to its end even after it was pruned.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl SnapshotReader {
+    /// The size of the file.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next part of at most `bytes_max` bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, FileError> {
+        let mut chunk = Vec::with_capacity(bytes_max);
+        (&mut self.file)
+            .take(bytes_max as u64)
+            .read_to_end(&mut chunk)
+            .map_err(FileError::new("read", &self.path))?;
+        Ok(if chunk.is_empty() { None } else { Some(chunk.into()) })
+    }
+}
+
+impl Read for SnapshotReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.file.read(bytes)
+    }
+}

@@ -1,0 +1,116 @@
+//! Snapshot files appear whole or not at all.
+
+use std::fs;
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use state::{LogIndex, Term};
+use storage::snapshots::{SnapshotFiles, SnapshotName, WriteError};
+
+fn name(index: u64, term: u64) -> SnapshotName {
+    SnapshotName { index: LogIndex(index), term: Term(term) }
+}
+
+fn write(files: &SnapshotFiles, name: SnapshotName, chunks: &[&'static [u8]]) -> u64 {
+    let mut chunks = chunks.iter().map(|chunk| Bytes::from_static(chunk));
+    files.write(name, || Ok::<_, io::Error>(chunks.next())).expect("write")
+}
+
+fn names(folder: &tempfile::TempDir) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder.path())
+        .expect("list")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_snapshot_is_written_from_chunks_and_read_back_in_either_way() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open").with_sync_bytes(4);
+    assert_eq!(write(&files, name(0x186a0, 3), &[b"whole ", b"", b"state"]), 11);
+    assert_eq!(names(&folder), ["00000000000186a0-0000000000000003.snap"]);
+    let mut reader = files.read(name(0x186a0, 3)).expect("open");
+    assert_eq!(reader.size_bytes(), 11);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("read");
+    assert_eq!(text, "whole state");
+    let mut reader = files.read(name(0x186a0, 3)).expect("open");
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.chunk(4).expect("read") {
+        chunks.push(chunk);
+    }
+    assert_eq!(chunks, [&b"whol"[..], b"e st", b"ate"]);
+}
+
+#[test]
+fn snapshots_are_listed_newest_first_and_pruned_to_the_newest() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    for (index, term) in [(20, 1), (3, 1), (0x100, 2), (20, 2)] {
+        write(&files, name(index, term), &[b"state"]);
+    }
+    fs::write(folder.path().join("3-1.snap"), "").expect("a name that we do not write");
+    let all = [name(0x100, 2), name(20, 2), name(20, 1), name(3, 1)];
+    assert_eq!(files.list().expect("list"), all);
+    assert_eq!(files.keep_newest(2).expect("prune"), [name(3, 1), name(20, 1)]);
+    assert_eq!(files.list().expect("list"), all[..2]);
+    assert_eq!(files.keep_newest(2).expect("prune"), []);
+    assert_eq!(names(&folder).len(), 3, "what is not ours stays");
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_produced_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    write(&files, name(7, 1), &[b"the old one"]);
+    let mut given = 0;
+    let result = files.write(name(7, 1), || {
+        given += 1;
+        if given < 3 { Ok(Some(Bytes::from_static(b"new"))) } else { Err(io::Error::other("cut")) }
+    });
+    let error = result.expect_err("it cannot be produced");
+    assert!(matches!(&error, WriteError::Content { name: n, .. } if *n == name(7, 1)));
+    assert_eq!(error.to_string(), "produce snapshot 0000000000000007-0000000000000001.snap");
+    assert_eq!(names(&folder), ["0000000000000007-0000000000000001.snap"]);
+    let text = fs::read(files.path_of(name(7, 1))).expect("read");
+    assert_eq!(text, b"the old one");
+}
+
+#[test]
+fn while_it_is_written_a_snapshot_is_not_listed() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    let mut seen = Vec::new();
+    let result = files.write(name(9, 1), || {
+        seen.push(files.list()?.len());
+        let chunk = Bytes::from_static(b"part");
+        Ok::<_, storage::files::FileError>((seen.len() < 3).then_some(chunk))
+    });
+    assert_eq!(result.expect("write"), 8);
+    assert_eq!(seen, [0, 0, 0]);
+    assert_eq!(files.list().expect("list"), [name(9, 1)]);
+}
+
+#[test]
+fn what_an_interrupted_write_left_is_removed_when_the_folder_is_opened() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let leftover = "0000000000000009-0000000000000001.snap.tmp";
+    fs::write(folder.path().join(leftover), "half").expect("write");
+    fs::write(folder.path().join("notes.tmp"), "mine").expect("write");
+    SnapshotFiles::open(folder.path()).expect("open");
+    assert_eq!(names(&folder), ["notes.tmp"]);
+}
+
+#[test]
+fn a_pruned_snapshot_can_be_read_to_its_end_by_who_has_it_open() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    write(&files, name(1, 1), &[b"still here"]);
+    let mut reader = files.read(name(1, 1)).expect("open");
+    files.keep_newest(0).expect("prune");
+    assert_eq!(reader.chunk(100).expect("read").as_deref(), Some(&b"still here"[..]));
+    let error = files.read(name(1, 1)).expect_err("it is gone");
+    assert_eq!(error.to_string(), format!("open {}", files.path_of(name(1, 1)).display()));
+}
