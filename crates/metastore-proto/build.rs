@@ -16,8 +16,6 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 const FILES: [&str; 5] =
     ["kv.proto", "auth.proto", "rpc.proto", "v3lock.proto", "v3election.proto"];
 const KEY_VALUE: &str = ".mvccpb.KeyValue";
-/// Sent as a whole from prepared bytes, hence not a message of fields for the server at all.
-const PREPARED: &str = ".etcdserverpb.WatchResponse";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -36,8 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .bytes(".")
         .emit_rerun_if_changed(false)
-        .out_dir(server_dir)
-        .extern_path(PREPARED, "crate::server::Prepared");
+        .out_dir(server_dir);
     for (proto_path, rust_path) in unchanged {
         builder = builder.extern_path(proto_path, rust_path);
     }
@@ -53,7 +50,7 @@ fn with_key_values_as_bytes(
     let mut changed = BTreeSet::new();
     for file in &mut descriptors.file {
         let package = file.package().to_owned();
-        // Events belong to the watch response, which is prepared as a whole.
+        // Events belong to the watch response, which a server puts together byte by byte.
         if package == "mvccpb" {
             continue;
         }
@@ -77,7 +74,7 @@ fn with_key_values_as_bytes(
         let enums = file.enum_type.iter().map(|item| item.name());
         for name in messages.chain(enums) {
             let path = format!(".{package}.{name}");
-            if path != PREPARED && !changed.contains(&path) {
+            if !changed.contains(&path) {
                 unchanged.push((path, format!("crate::{package}::{}", name.to_upper_camel_case())));
             }
         }

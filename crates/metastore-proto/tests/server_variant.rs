@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use metastore_proto::etcdserverpb::{self as normal, ResponseHeader};
-use metastore_proto::mvccpb::{Event, KeyValue};
-use metastore_proto::server::{self, Prepared};
+use metastore_proto::mvccpb::KeyValue;
+use metastore_proto::server;
 use metastore_proto::v3electionpb;
 use prost::Message;
 use server::etcdserverpb::{
@@ -98,16 +98,4 @@ fn a_transaction_carries_prepared_key_values_at_every_depth() {
 fn no_previous_key_value_is_absent_and_not_empty() {
     let put = PutResponse { header: header(), prev_kv: Bytes::new() };
     assert_eq!(read::<normal::PutResponse>(&put).prev_kv, None);
-}
-
-#[test]
-fn a_prepared_watch_response_goes_out_as_it_is() {
-    let response = normal::WatchResponse {
-        header: header(),
-        watch_id: 3,
-        events: vec![Event { r#type: 1, kv: Some(key_value("k")), prev_kv: None }],
-        ..Default::default()
-    };
-    let prepared = Prepared(response.encode_to_vec().into());
-    assert_eq!(read::<normal::WatchResponse>(&prepared), response);
 }

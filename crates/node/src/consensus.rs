@@ -50,10 +50,12 @@ mod membership;
 mod open;
 mod pipeline;
 mod proposals;
+mod readies;
 mod reads;
 mod tail;
 pub mod timeouts;
 mod wire;
+mod writes;
 
 use std::collections::VecDeque;
 use std::mem::take;
@@ -62,11 +64,9 @@ use bytes::Bytes;
 use raft::{RawNode, StateRole};
 use state::{ClusterTime, LogIndex, MemberId, Term};
 
-use crate::limits::{IDLE_TICKS, UNAPPLIED_BYTES_MAX};
-use crate::messages::{
-    Committed, ConsensusInput, ConsensusOutput, Fatal, Payload, Refused, SegmentId, Standing,
-};
-use crate::wal::{Batch, SnapshotMark, Writer};
+use crate::limits::UNAPPLIED_BYTES_MAX;
+use crate::messages::{ConsensusInput, ConsensusOutput, Fatal, Refused, SegmentId, Standing};
+use crate::wal::{Batch, Writer};
 
 use clock::Clock;
 pub use open::{Config, Holds, OpenError, bootstrap};
@@ -74,7 +74,8 @@ use pipeline::{InFlight, Pipeline};
 use proposals::Proposals;
 use reads::Reads;
 use tail::Tail;
-use wire::{ConfState, Entry, EntryType, Message, MessageType};
+use wire::{ConfState, EntryType, MessageType};
+use writes::release;
 
 type Emit<'a> = &'a mut dyn FnMut(ConsensusOutput);
 
@@ -191,8 +192,8 @@ impl Consensus {
     /// until this is true.
     pub fn stop(&mut self, emit: Emit<'_>) -> bool {
         if !matches!(self.gate, Gate::Open) {
-            // Nothing has been promised since the last stop.
-            return self.pipeline.in_flight.is_empty();
+            // The first write of this start vouches for what the last life left behind.
+            return false;
         }
         if self.pipeline.in_flight.is_empty() && (self.needs_marker() || self.pipeline.must_write) {
             self.write(emit);
@@ -422,213 +423,6 @@ impl Consensus {
         }
     }
 
-    /// Handles one Ready. Between `ready` and `advance_append_async` raft must not be called.
-    fn ready(&mut self, emit: Emit<'_>) -> Result<(), Fatal> {
-        let mut ready = self.raw.ready();
-        let number = ready.number();
-        let tail = self.raw.mut_store();
-        let pipeline = &mut self.pipeline;
-        if !ready.snapshot().is_empty() {
-            self.installing = tail.reset(ready.snapshot());
-            let metadata = ready.snapshot().get_metadata();
-            self.members = [(metadata.index, metadata.get_conf_state().clone())].into();
-            let conf_state = wire::encode_conf_state(metadata.get_conf_state());
-            let mark = SnapshotMark { index: metadata.index, term: metadata.term, conf_state };
-            pipeline.pending.entries.clear();
-            pipeline.pending.snapshot = Some(mark.clone());
-            pipeline.barrier = number;
-            pipeline.install = Some((number, mark));
-        }
-        let entries = ready.take_entries();
-        if let Some(first) = entries.first() {
-            if first.index <= tail.last() {
-                pipeline.barrier = number;
-            }
-            self.reached = self.reached.max(newest_time(&entries));
-            tail.append(&entries);
-            log_entries(&mut pipeline.pending, first.index, &entries);
-        }
-        if let Some(hard) = ready.hs() {
-            if hard.term != pipeline.term.0 {
-                pipeline.term = (hard.term, number);
-            }
-            if ready.must_sync() && hard_moved(&self.writer, hard) {
-                pipeline.pending.hard = Some(wire::hard_to_log(hard));
-                pipeline.pending.commit = None;
-            } else if let Some(pending) = &mut pipeline.pending.hard {
-                pending.commit = hard.commit;
-            } else {
-                pipeline.pending.commit = Some(hard.commit);
-            }
-        }
-        if ready.must_sync() {
-            pipeline.written = number;
-            pipeline.must_write = true;
-        }
-        if pipeline.must_write {
-            pipeline.pending_ready = number;
-        }
-        // A leader overtakes its disk, but not the record of its own term (T3).
-        let term = pipeline.term.1;
-        self.send(term, ready.take_messages(), emit);
-        let written = self.pipeline.written;
-        self.send(written, ready.take_persisted_messages(), emit);
-        for read in ready.take_read_states() {
-            if let Some(batch) = self.reads.answered(&read.request_ctx) {
-                emit(ConsensusOutput::ReadAt { batch, index: LogIndex(read.index) });
-            }
-        }
-        let committed = ready.take_committed_entries();
-        self.raw.advance_append_async(ready);
-        if self.pipeline.written <= self.pipeline.durable {
-            // Nothing of it waits for the disk: raft may forget its record of it (T5).
-            self.raw.on_persist_ready(number);
-        }
-        self.hand_out(committed, emit)
-    }
-
-    /// Messages leave once everything they promise is durable.
-    fn send(&mut self, after: u64, messages: Vec<Message>, emit: Emit<'_>) {
-        if messages.is_empty() {
-            return;
-        }
-        if after > self.pipeline.durable {
-            self.pipeline.held.push_back((after, messages));
-            return;
-        }
-        for message in messages {
-            let to = MemberId(message.to);
-            emit(ConsensusOutput::Send { to, message: wire::encode(&message) });
-        }
-    }
-
-    fn hand_out(&mut self, entries: Vec<Entry>, emit: Emit<'_>) -> Result<(), Fatal> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let mut committed = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (index, term) = (LogIndex(entry.index), Term(entry.term));
-            let payload = match entry.get_entry_type() {
-                EntryType::EntryNormal if entry.data.is_empty() => Payload::Empty,
-                EntryType::EntryNormal => Payload::Batch(entry.data),
-                EntryType::EntryConfChange => self.change_membership(entry)?,
-                EntryType::EntryConfChangeV2 => {
-                    let what = format!("{index} changes several members at once");
-                    return Err(Fatal::Consensus(what));
-                }
-            };
-            committed.push(Committed { index, term, payload });
-        }
-        emit(ConsensusOutput::Apply(committed));
-        Ok(())
-    }
-
-    /// Gives the next write to the disk, if it must be written and a slot is free.
-    fn append(&mut self, emit: Emit<'_>) {
-        let idle = self.quiet_ticks >= IDLE_TICKS
-            && self.pipeline.in_flight.is_empty()
-            && self.needs_marker();
-        let free = self.pipeline.in_flight.len() < self.config.slots;
-        if (self.pipeline.must_write && free) || idle {
-            self.write(emit);
-        }
-    }
-
-    /// Whether an idle log should say something: that the last records are durable, or that old
-    /// segments may go.
-    fn needs_marker(&self) -> bool {
-        self.pipeline.is_uncovered() || self.pipeline.pending.oldest.is_some()
-    }
-
-    fn write(&mut self, emit: Emit<'_>) {
-        let pipeline = &mut self.pipeline;
-        let batch = take(&mut pipeline.pending);
-        let precious = pipeline.must_write;
-        let oldest = batch.oldest;
-        let synced_through = pipeline.synced_record;
-        let write = self.writer.append(batch, synced_through);
-        let record = self.writer.last_number();
-        if precious {
-            pipeline.precious_record = record;
-        } else {
-            // It carries nothing that a Ready waits for.
-            pipeline.pending_ready = pipeline.durable;
-        }
-        pipeline.in_flight.push_back(InFlight {
-            write: write.number,
-            ready: pipeline.pending_ready,
-            record,
-            synced_through,
-            oldest,
-        });
-        pipeline.must_write = false;
-        self.quiet_ticks = 0;
-        emit(ConsensusOutput::Append(write));
-    }
-
-    fn persisted(&mut self, number: u64, emit: Emit<'_>) {
-        let write = self.pipeline.persisted(number);
-        release(&write, emit);
-        if write.ready >= self.pipeline.barrier {
-            self.raw.on_persist_ready(write.ready);
-        }
-        let durable = |ready: u64| ready <= write.ready;
-        if let Some((_, mark)) = self.pipeline.install.take_if(|(ready, _)| durable(*ready)) {
-            emit(ConsensusOutput::Install {
-                index: LogIndex(mark.index),
-                term: Term(mark.term),
-                conf_state: mark.conf_state,
-            });
-        }
-        for (after, messages) in take(&mut self.pipeline.held) {
-            self.send(after, messages, emit);
-        }
-        self.advance_apply();
-    }
-
-    fn advance_apply(&mut self) {
-        let log = &self.raw.raft.raft_log;
-        let to = self.applied.min(log.persisted).min(log.committed);
-        // Before a snapshot is installed, what the applier has done is older than raft's log.
-        if to > log.applied {
-            self.raw.advance_apply_to(to);
-            // Alone, nobody asks for applied entries again. Others may, and if they are further
-            // behind than memory goes, a checkpoint must reach up to it.
-            let alone = self.raw.raft.prs().iter().count() == 1;
-            let (keep, checkpointed) = (self.config.follower_bytes, self.checkpointed);
-            let (cut, keep) = if alone { (to, 0) } else { (to.min(checkpointed), keep) };
-            self.raw.mut_store().cut(cut, keep);
-        }
-    }
-
-    /// What is durable outside the log need not be in it.
-    fn checkpoint(&mut self, index: u64) -> Result<(), Fatal> {
-        let committed = self.raw.raft.raft_log.committed;
-        if index > committed {
-            let what = format!("{index} is said to be checkpointed, but only {committed} decided");
-            return Err(Fatal::Consensus(what));
-        }
-        // What is in a checkpoint has been applied.
-        self.applied = self.applied.max(index);
-        self.advance_apply();
-        self.checkpointed = self.checkpointed.max(index);
-        while self.members.get(1).is_some_and(|(from, _)| *from <= self.checkpointed) {
-            self.members.pop_front();
-        }
-        let (checkpointed, raft_applied) = (self.checkpointed, self.raw.raft.raft_log.applied);
-        let tail = self.raw.mut_store();
-        if let (Some(term), Some((_, members))) = (tail.term_of(index), self.members.front()) {
-            tail.set_checkpoint(index, term, members.clone());
-        }
-        let needed = self.writer.needed_from(checkpointed.min(raft_applied) + 1);
-        if needed > self.writer.oldest() {
-            self.writer.forget_before(needed);
-            self.pipeline.pending.oldest = Some(needed);
-        }
-        Ok(())
-    }
-
     /// A member that was removed answers, so that nobody waits for it (T7).
     fn decline(&mut self, input: ConsensusInput, emit: Emit<'_>) {
         let why = Refused::NoLeader;
@@ -661,33 +455,4 @@ impl Consensus {
             emit(ConsensusOutput::Standing(standing));
         }
     }
-}
-
-fn release(write: &InFlight, emit: Emit<'_>) {
-    if let Some(first) = write.oldest {
-        emit(ConsensusOutput::Release { first });
-    }
-}
-
-/// Whether more than the commit index differs from what the log holds.
-fn hard_moved(writer: &Writer, hard: &wire::HardState) -> bool {
-    let logged = writer.hard();
-    logged.term != hard.term || logged.vote != hard.vote
-}
-
-/// Adds entries to a batch, in the place of those at and above the first of them.
-fn log_entries(batch: &mut Batch, first: u64, entries: &[Entry]) {
-    if batch.entries.is_empty() || first <= batch.first_index {
-        batch.entries.clear();
-        batch.first_index = first;
-    }
-    let keep = usize::try_from(first - batch.first_index).unwrap_or(usize::MAX);
-    batch.entries.truncate(keep);
-    batch.entries.extend(entries.iter().map(wire::to_log));
-}
-
-fn newest_time(entries: &[Entry]) -> ClusterTime {
-    let batches = entries.iter().rev().filter(|e| e.get_entry_type() == EntryType::EntryNormal);
-    let mut times = batches.filter_map(|entry| state::command::batch_time(&entry.data).ok());
-    times.next().unwrap_or_default()
 }

@@ -121,7 +121,6 @@ pub fn start(config: &Config) -> Result<Running> {
         consensus,
         applier: Applier::new(state, stamp.member),
         disk,
-        log_dir: LogDir::new(&data_dir.log(), options),
         inbox,
         beacon,
         checkpoints: Checkpoints::new(

@@ -25,7 +25,7 @@ use node::messages::{ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused}
 use state::apply::Answer;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId, Term};
-use storage::log_disk::{LogDir, LogDisk, LogError, LogEvent};
+use storage::log_disk::{LogDisk, LogError, LogEvent};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
@@ -96,7 +96,6 @@ pub struct Core {
     consensus: Consensus,
     applier: Applier,
     disk: LogDisk,
-    log_dir: LogDir,
     inbox: CoreReceiver,
     wiring: Wiring,
     consensus_inbox: VecDeque<ConsensusInput>,
@@ -135,8 +134,6 @@ pub struct CoreParts {
     pub applier: Applier,
     /// The log.
     pub disk: LogDisk,
-    /// Its folder.
-    pub log_dir: LogDir,
     /// Where inputs arrive.
     pub inbox: CoreReceiver,
     /// What handlers see.
@@ -157,7 +154,6 @@ impl Core {
             consensus: parts.consensus,
             applier: parts.applier,
             disk: parts.disk,
-            log_dir: parts.log_dir,
             inbox: parts.inbox,
             wiring: Wiring {
                 beacon: parts.beacon,
@@ -296,10 +292,11 @@ impl Core {
         loop {
             self.consensus_turn()?;
             self.applier_turn()?;
-            self.consensus_inbox.extend(self.wiring.feedback.drain(..));
-            if self.consensus_inbox.is_empty() && self.applier_inbox.is_empty() {
+            // What the consensus has left in its inbox waits for the disk, not for another turn.
+            if self.wiring.feedback.is_empty() {
                 break;
             }
+            self.consensus_inbox.extend(self.wiring.feedback.drain(..));
         }
         self.wiring.checkpoints.maybe_begin(self.applier.state());
         Ok(())
@@ -307,7 +304,7 @@ impl Core {
 
     fn consensus_turn(&mut self) -> Result<(), CoreError> {
         let now_ms = self.now_ms();
-        let Core { consensus, disk, log_dir, wiring, consensus_inbox, applier_inbox, .. } = self;
+        let Core { consensus, disk, wiring, consensus_inbox, applier_inbox, .. } = self;
         let mut failed = None;
         consensus.turn(now_ms, consensus_inbox, &mut |output| match output {
             ConsensusOutput::Append(write) => {
@@ -315,9 +312,7 @@ impl Core {
             }
             ConsensusOutput::Release { first } => disk.release(first),
             ConsensusOutput::Discard { segments } => {
-                for segment in segments {
-                    failed = failed.take().or(log_dir.remove(segment).err());
-                }
+                failed = failed.take().or(disk.discard(&segments).err());
             }
             ConsensusOutput::Apply(entries) => {
                 wiring.checkpoints.count(&entries);

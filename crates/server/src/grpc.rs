@@ -37,7 +37,6 @@ use state::outcome::Outcome;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
@@ -50,6 +49,7 @@ mod cluster;
 pub mod convert;
 mod drain;
 mod framed;
+mod health;
 mod kv;
 mod lease;
 pub mod limits;
@@ -61,21 +61,18 @@ mod snapshot;
 pub mod status;
 mod watch;
 
-/// The release of etcd whose behaviour this server has; clients read features from it.
-pub const ETCD_VERSION: &str = "3.7.3";
 /// The version of etcd's storage that a snapshot claims to be.
 pub const STORAGE_VERSION: &str = "3.7.0";
 
 /// All services. Cheap to clone: every connection has its own.
 #[derive(Clone)]
 pub struct Services {
-    handle: NodeHandle,
     kv: KvServer<Shell>,
-    watch: Shell,
+    shell: Shell,
     lease: LeaseServer<Shell>,
     cluster: ClusterServer<Shell>,
     maintenance: MaintenanceServer<Shell>,
-    health: HealthServer<HealthService>,
+    health: HealthServer<Shell>,
 }
 
 /// What every handler works with.
@@ -111,21 +108,15 @@ impl Services {
     #[must_use]
     pub fn new(handle: NodeHandle, shutdown: Shutdown) -> Services {
         let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
-        let shell = Shell {
-            handle: handle.clone(),
-            permits: Permits::default(),
-            shutdown,
-            last_stream: Arc::default(),
-        };
+        let shell =
+            Shell { handle, permits: Permits::default(), shutdown, last_stream: Arc::default() };
         Services {
-            handle,
             kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            watch: shell.clone(),
             lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
             cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            maintenance: MaintenanceServer::new(shell).max_decoding_message_size(bytes_max),
-            // The whole server is the only service it reports on, and it serves.
-            health: HealthServer::new(HealthService::from_health_reporter(HealthReporter::new())),
+            maintenance: MaintenanceServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            health: HealthServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            shell,
         }
     }
 
@@ -150,7 +141,7 @@ impl Services {
             "etcdserverpb.KV" => self.kv.clone().call(request),
             // Sends bytes as they are; see `framed`.
             "etcdserverpb.Watch" if method == watch::METHOD => {
-                return ResponseFuture::Ready(Some(watch::watch(&self.watch, request)));
+                return ResponseFuture::Ready(Some(watch::watch(&self.shell, request)));
             }
             "etcdserverpb.Watch" => return ready(status::unknown_method(service, method)),
             "etcdserverpb.Lease" => self.lease.clone().call(request),
@@ -173,7 +164,7 @@ impl Services {
             return Err(EtcdError::InvalidClientApiVersion);
         }
         let wants_leader = headers.get("hasleader").is_some_and(|value| value == "true");
-        if wants_leader && self.handle.status().leader == 0 {
+        if wants_leader && self.shell.handle.status().leader == 0 {
             return Err(EtcdError::NoLeader);
         }
         Ok(())
@@ -262,3 +253,6 @@ impl Shell {
 fn mismatched(outcome: &Outcome) -> ! {
     panic!("the state machine answered an operation with the outcome of another: {outcome:?}")
 }
+
+#[cfg(test)]
+mod tests;

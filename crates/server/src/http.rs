@@ -21,7 +21,8 @@ use axum::routing::{MethodFilter, on};
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::grpc::{ETCD_VERSION, STORAGE_VERSION};
+use crate::config::ETCD_VERSION;
+use crate::grpc::STORAGE_VERSION;
 use crate::handle::NodeHandle;
 
 mod health;
@@ -96,5 +97,4 @@ async fn version(State(handle): State<NodeHandle>) -> Response {
 }
 
 #[cfg(test)]
-#[path = "http/tests.rs"]
 mod tests;

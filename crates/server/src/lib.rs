@@ -16,3 +16,6 @@ pub mod http;
 pub mod listen;
 
 pub mod limits;
+
+#[cfg(test)]
+mod toy_member;

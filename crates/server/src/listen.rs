@@ -173,5 +173,4 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 #[cfg(test)]
-#[path = "listen/tests.rs"]
 mod tests;

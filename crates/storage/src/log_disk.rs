@@ -280,6 +280,20 @@ impl LogDisk {
         self.shared.release(first);
     }
 
+    /// These segments hold nothing that counts, whatever their place in the order: removes them,
+    /// durably. Only right after a start, when replay has found such segments; it waits for the disk.
+    ///
+    /// # Errors
+    /// If one cannot be removed or the folder cannot be synced.
+    pub fn discard(&mut self, segments: &[SegmentId]) -> Result<(), LogError> {
+        let Shared { files, path, .. } = &*self.shared;
+        for segment in self.shared.forget(segments) {
+            let name = segment_name(segment);
+            files.remove(&name).map_err(FileError::new("remove", &path.join(name)))?;
+        }
+        Ok(files.sync_names().map_err(FileError::new("sync folder", path))?)
+    }
+
     /// Room may have been made on a full disk: look now instead of at the next retry.
     pub fn look_for_space(&mut self) {
         self.shared.look_for_space();

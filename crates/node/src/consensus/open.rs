@@ -44,6 +44,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// See [`crate::limits::FOLLOWER_BYTES`].
     pub follower_bytes: u64,
+    /// See [`crate::limits::REWRITE_BYTES_MAX`].
+    pub rewrite_bytes: u64,
 }
 
 impl Config {
@@ -59,11 +61,16 @@ impl Config {
             election_ticks: limits::ELECTION_TICKS,
             segment_bytes: limits::SEGMENT_BYTES,
             follower_bytes: limits::FOLLOWER_BYTES,
+            rewrite_bytes: limits::REWRITE_BYTES_MAX,
         }
     }
 }
 
 /// What the engine has made durable.
+///
+/// If the log begins behind a snapshot that the engine lacks ([`Recovered::snapshot`]), the member
+/// stopped in the middle of installing it. Its file was durable before the log said so: it is
+/// installed first, and then the engine holds that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
     /// The last entry it has applied; 0 if none.
@@ -134,8 +141,8 @@ pub fn bootstrap(config: &Config, salt: u32, members: &[(MemberId, Bytes)]) -> L
     let mut members = members.to_vec();
     members.sort_by_key(|(member, _)| *member);
     let count = members.len() as u64;
-    let mut voters = ConfState::default();
-    voters.voters = members.iter().map(|(member, _)| member.0).collect();
+    let voters = members.iter().map(|(member, _)| member.0).collect();
+    let voters = ConfState { voters, ..ConfState::default() };
     let entries = members.into_iter().map(|(member, context)| Entry {
         term: 1,
         kind: EntryKind::ConfChange,
@@ -261,7 +268,7 @@ fn begin_segment(
     };
     let missing = entries_from(holds.index.0 + 1);
     let bytes = missing.iter().map(|entry| entry.data.len() + entry.context.len());
-    let little = bytes.sum::<usize>() as u64 <= limits::REWRITE_BYTES_MAX;
+    let little = bytes.sum::<usize>() as u64 <= config.rewrite_bytes;
     // Without its mark, entries from before a snapshot would come back.
     let whole = little || recovered.again_snapshot;
     let mut again = Batch { hard: Some(hard), ..Batch::default() };

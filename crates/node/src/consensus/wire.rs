@@ -97,9 +97,6 @@ pub(super) fn hard_to_log(hard: &HardState) -> wal::HardState {
 }
 
 pub(super) fn hard_from_log(logged: wal::HardState) -> HardState {
-    let mut hard = HardState::default();
-    hard.term = logged.term;
-    hard.vote = logged.vote;
-    hard.commit = logged.commit;
-    hard
+    let wal::HardState { term, vote, commit } = logged;
+    HardState { term, vote, commit, ..HardState::default() }
 }

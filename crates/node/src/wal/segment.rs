@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! 0        8        10      12     16        24       32        40       48        56     60    64
-//! │ magic  │ format │ bytes │  0   │ cluster │ member │ segment │ number │ oldest  │ salt │ crc │
+//! │ magic  │ format │ bytes │ back │ cluster │ member │ segment │ number │ oldest  │ salt │ crc │
 //! ```
 //!
+//! Whatever comes later: magic, format and a checksum over these 60 bytes keep their places, so that a
+//! newer log is told from a torn one.
+//!
+//! `back` is how many segments ago the one stands that this one continues (0: none does),
 //! `number` is the number of the first record, `oldest` the oldest segment that was still needed
 //! when this one was begun, `salt` a constant of the member that clients cannot know, so that no
 //! value can be made to look like a record.
@@ -31,6 +35,8 @@ pub struct Segment {
     pub id: SegmentId,
     /// The number of its first record.
     pub first_number: u64,
+    /// The segment that holds the record before; `None` if this one says everything anew.
+    pub previous: Option<SegmentId>,
     /// The oldest segment that was needed when this one was begun.
     pub oldest: SegmentId,
     /// A constant of the member, not known to clients.
@@ -51,6 +57,9 @@ impl Segment {
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[10..12].copy_from_slice(&64_u16.to_le_bytes());
+        let back = self.previous.map_or(0, |previous| self.id.0 - previous.0);
+        let back = u32::try_from(back).expect("fewer than 2^32 starts in vain");
+        bytes[12..16].copy_from_slice(&back.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.cluster.0.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.member.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.id.0.to_le_bytes());
@@ -79,18 +88,20 @@ impl Segment {
         if header[..8] != MAGIC {
             return Err(HeaderError::Unreadable);
         }
-        // Before the checksum: a newer format may keep it elsewhere.
-        let format = u16::from_le_bytes([header[8], header[9]]);
-        if format > FORMAT {
-            return Err(HeaderError::Newer { format });
-        }
-        if crc32c::crc32c(&header[..60]) != half(60) || format != FORMAT {
+        if crc32c::crc32c(&header[..60]) != half(60) {
             return Err(HeaderError::Unreadable);
         }
+        let format = u16::from_le_bytes([header[8], header[9]]);
+        if format != FORMAT {
+            return Err(HeaderError::Newer { format });
+        }
+        let id = word(32);
+        let previous = id.checked_sub(u64::from(half(12))).filter(|previous| *previous != id);
         Ok(Segment {
+            previous: previous.map(SegmentId),
             cluster: ClusterId(word(16)),
             member: MemberId(word(24)),
-            id: SegmentId(word(32)),
+            id: SegmentId(id),
             first_number: word(40),
             oldest: SegmentId(word(48)),
             salt: half(56),
@@ -130,6 +141,7 @@ mod tests {
             member: MemberId(22),
             id: SegmentId(33),
             first_number: 44,
+            previous: Some(SegmentId(31)),
             oldest: SegmentId(30),
             salt: 66,
         }
@@ -154,6 +166,8 @@ mod tests {
     fn a_newer_format_is_named() {
         let mut bytes = sample().encode();
         bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Segment::decode(&bytes), Err(HeaderError::Newer { format: 2 }));
     }
 

@@ -59,6 +59,7 @@ impl Writer {
         let oldest = live.front().map_or(origin.segment, |(id, _)| *id);
         live.push_back((origin.segment, 0));
         let head = Segment {
+            previous: live.iter().rev().nth(1).map(|(id, _)| *id),
             cluster: origin.cluster,
             member: origin.member,
             id: origin.segment,
@@ -126,6 +127,7 @@ impl Writer {
     }
 
     fn begin_segment(&mut self) {
+        self.head.previous = Some(self.head.id);
         self.head.id = SegmentId(self.head.id.0 + 1);
         self.head.first_number = self.number;
         self.head.oldest = self.live.front().expect("the head is live").0;

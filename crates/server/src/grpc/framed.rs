@@ -19,7 +19,9 @@ use tokio_stream::Stream;
 use tonic::Status;
 use tonic::body::Body;
 
-/// The response whose messages are `stream`, and whose status is the error that ends it, if any.
+/// The response whose messages are `stream`, and whose status is the error that ends it. A stream
+/// that ends without one has lost its producer to a defect: its client must not take that for the
+/// end of what there is.
 pub(super) fn response<S>(stream: S) -> Response<Body>
 where
     S: Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
@@ -50,7 +52,7 @@ where
         let status = match ready!(Pin::new(stream).poll_next(context)) {
             Some(Ok(messages)) => return Poll::Ready(Some(Ok(Frame::data(messages)))),
             Some(Err(status)) => status,
-            None => Status::ok(""),
+            None => Status::internal("etcdserver: request handler failed"),
         };
         self.stream = None;
         Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))))

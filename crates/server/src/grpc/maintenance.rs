@@ -15,7 +15,8 @@ use super::convert::response;
 use super::drain::UntilDrained;
 use super::snapshot::{self, Snapshot};
 use super::status::{EtcdError, unknown_method};
-use super::{ETCD_VERSION, STORAGE_VERSION, Shell, mismatched};
+use super::{STORAGE_VERSION, Shell, mismatched};
+use crate::config::ETCD_VERSION;
 
 const SERVICE: &str = "etcdserverpb.Maintenance";
 /// What a quota that was not configured amounts to.

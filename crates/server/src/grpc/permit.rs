@@ -77,7 +77,7 @@ mod tests {
         let permits = Permits::new(2 * (REQUEST_OVERHEAD_BYTES + 100));
         let first = permits.take(100).expect("room for the first");
         let second = permits.take(100).expect("room for the second");
-        assert_eq!(permits.take(0).unwrap_err(), EtcdError::TooManyRequests);
+        assert_eq!(permits.take(0).expect_err("full"), EtcdError::TooManyRequests);
         drop(first);
         let third = permits.take(100).expect("room again");
         drop((second, third));

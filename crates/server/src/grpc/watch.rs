@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::watch_request::RequestUnion;
-use metastore_proto::etcdserverpb::{self as pb};
 use state::watch::{
     CATCH_UP_BYTES_MAX, CATCH_UP_REVISIONS_MAX, FRAGMENT_OVERHEAD_BYTES, HubInput, Outbox,
     ReadEverything, Sender, StreamConfig, StreamId, WatchCreate, WatchRequest, WatchStream,
@@ -38,6 +38,7 @@ use super::limits::{GRPC_OVERHEAD_BYTES, WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPON
 use super::status::{EtcdError, in_etcds_words};
 use super::{RequestBody, Shell};
 use crate::core::CoreInput;
+use crate::handle::NodeHandle;
 use crate::watch_queue::WatchQueue;
 
 /// The method of the service.
@@ -61,9 +62,29 @@ where
     }
 }
 
+/// A stream's place at the hub. Given up when dropped, even if the stream ends by a defect.
+struct Seat {
+    handle: NodeHandle,
+    stream: StreamId,
+}
+
+impl Seat {
+    fn tell(&self, input: HubInput) {
+        // A core thread that is gone has no hub either.
+        let _ = self.handle.send(CoreInput::Watch(input));
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.tell(HubInput::Leave { stream: self.stream });
+    }
+}
+
 /// What drives one stream.
 struct Task {
     shell: Shell,
+    seat: Seat,
     stream: WatchStream,
     outbox: Outbox,
     queue: Arc<WatchQueue>,
@@ -106,6 +127,7 @@ impl Task {
         shell.handle.send(CoreInput::OpenWatch { stream, queue: Arc::clone(&queue) })?;
         Ok(Task {
             shell: shell.clone(),
+            seat: Seat { handle: shell.handle.clone(), stream },
             stream: WatchStream::new(config, 0),
             outbox: Outbox::new(WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPONSES),
             queue,
@@ -122,15 +144,14 @@ impl Task {
             let _ = self.responses.send(Err(status)).await;
         }
         for input in self.stream.close() {
-            // A core thread that is gone has no hub either.
-            let _ = self.shell.handle.send(CoreInput::Watch(input));
+            self.seat.tell(input);
         }
     }
 
     /// Runs until the client is gone or the stream has failed.
     async fn serve(&mut self) -> Result<(), Status> {
         loop {
-            self.tell_hub(None)?;
+            self.tell_hub()?;
             if !self.outbox.is_empty() {
                 let framed = self.outbox.take().framed().clone();
                 if self.responses.send(Ok(framed)).await.is_err() {
@@ -208,8 +229,8 @@ impl Task {
         Ok(())
     }
 
-    fn tell_hub(&mut self, last: Option<HubInput>) -> Result<(), EtcdError> {
-        for input in self.stream.take_hub_inputs().into_iter().chain(last) {
+    fn tell_hub(&mut self) -> Result<(), EtcdError> {
+        for input in self.stream.take_hub_inputs() {
             self.shell.handle.send(CoreInput::Watch(input))?;
         }
         Ok(())

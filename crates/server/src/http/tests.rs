@@ -1,27 +1,33 @@
 //! Every answer as a client sees it.
 
 use axum::body::to_bytes;
-use state::MemberId;
-use state::outcome::{AlarmMember, AlarmType};
+use state::command::{Alarm, Operation};
+use state::outcome::AlarmType;
 use tower::ServiceExt;
 
 use super::*;
+use crate::toy_member::ToyMember;
 
-async fn ask(handle: &NodeHandle, method: &str, path: &str) -> (Response<()>, String) {
+async fn ask(member: &ToyMember, method: &str, path: &str) -> (Response<()>, String) {
     let request = http::Request::builder().method(method).uri(path).body(Body::empty());
-    let response = router(handle.clone()).oneshot(request.expect("a request")).await;
+    let response = router(member.handle.clone()).oneshot(request.expect("a request")).await;
     let (parts, body) = response.expect("never fails").into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body");
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).expect("text"))
 }
 
-async fn get(handle: &NodeHandle, path: &str) -> (u16, String) {
-    let (head, body) = ask(handle, "GET", path).await;
+async fn get(member: &ToyMember, path: &str) -> (u16, String) {
+    let (head, body) = ask(member, "GET", path).await;
     (head.status().as_u16(), body)
 }
 
-fn raise(handle: &NodeHandle, alarm: AlarmType) {
-    handle.script(|model| model.alarms = vec![AlarmMember { member: MemberId(1), alarm }]);
+async fn set_alarm(member: &ToyMember, action: i32, alarm: AlarmType) {
+    let alarm = Alarm { action, member: 1, alarm: alarm as i32 };
+    member.propose(Operation::Alarm(alarm)).await;
+}
+
+async fn raise(member: &ToyMember, alarm: AlarmType) {
+    set_alarm(member, 1, alarm).await;
 }
 
 fn ill(reason: &str) -> (u16, String) {
@@ -30,35 +36,35 @@ fn ill(reason: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn version_names_program_cluster_and_storage() {
-    let (head, body) = ask(&NodeHandle::fake(), "GET", "/version").await;
+    let (head, body) = ask(&ToyMember::start(), "GET", "/version").await;
     assert_eq!(head.headers()["content-type"], "application/json");
     assert_eq!(body, r#"{"etcdserver":"3.7.3","etcdcluster":"3.7.0","storage":"3.7.0"}"#);
 }
 
 #[tokio::test]
 async fn only_get_is_allowed_and_other_paths_do_not_exist() {
-    let handle = NodeHandle::fake();
+    let member = ToyMember::start();
     for path in ["/version", "/health", "/livez", "/readyz", "/readyz/non_learner"] {
         for method in ["POST", "PUT", "HEAD", "DELETE"] {
-            let (head, _) = ask(&handle, method, path).await;
+            let (head, _) = ask(&member, method, path).await;
             assert_eq!(head.status(), 405, "{method} {path}");
             assert_eq!(head.headers()["allow"], "GET", "{method} {path}");
         }
-        let (head, body) = ask(&handle, "POST", path).await;
+        let (head, body) = ask(&member, "POST", path).await;
         assert_eq!(body, "Method Not Allowed\n");
         assert_eq!(head.headers()["content-type"], "text/plain; charset=utf-8");
     }
     for path in ["/", "/nope", "/version/", "/livez/", "/livez/linearizable_read", "/v3/kv/range"] {
-        assert_eq!(get(&handle, path).await, (404, "404 page not found\n".to_owned()), "{path}");
-        assert_eq!(ask(&handle, "POST", path).await.0.status(), 404, "{path}");
+        assert_eq!(get(&member, path).await, (404, "404 page not found\n".to_owned()), "{path}");
+        assert_eq!(ask(&member, "POST", path).await.0.status(), 404, "{path}");
     }
 }
 
 #[tokio::test]
 async fn browsers_of_any_origin_are_let_in() {
-    let handle = NodeHandle::fake();
+    let member = ToyMember::start();
     for (method, path) in [("OPTIONS", "/nope"), ("GET", "/nope"), ("GET", "/version")] {
-        let (head, body) = ask(&handle, method, path).await;
+        let (head, body) = ask(&member, method, path).await;
         assert_eq!(head.headers()["access-control-allow-origin"], "*");
         assert_eq!(
             head.headers()["access-control-allow-methods"],
@@ -74,59 +80,60 @@ async fn browsers_of_any_origin_are_let_in() {
 
 #[tokio::test]
 async fn health_names_the_first_thing_that_is_wrong() {
-    let handle = NodeHandle::fake();
+    let member = ToyMember::start();
     let well = (200, r#"{"health":"true","reason":""}"#.to_owned());
-    assert_eq!(get(&handle, "/health").await, well);
+    assert_eq!(get(&member, "/health").await, well);
 
-    raise(&handle, AlarmType::NoSpace);
-    handle.script(|model| model.leaderless = true);
-    assert_eq!(get(&handle, "/health").await, ill("ALARM NOSPACE"));
-    assert_eq!(get(&handle, "/health?exclude=CORRUPT").await, ill("ALARM NOSPACE"));
+    raise(&member, AlarmType::NoSpace).await;
+    member.lose_leader();
+    assert_eq!(get(&member, "/health").await, ill("ALARM NOSPACE"));
+    assert_eq!(get(&member, "/health?exclude=CORRUPT").await, ill("ALARM NOSPACE"));
     assert_eq!(
-        get(&handle, "/health?exclude=CORRUPT&exclude=NOSPACE").await,
+        get(&member, "/health?exclude=CORRUPT&exclude=NOSPACE").await,
         ill("RAFT NO LEADER")
     );
-    assert_eq!(get(&handle, "/health?exclude=NOSPACE&serializable=true").await, well);
-    raise(&handle, AlarmType::Corrupt);
-    assert_eq!(get(&handle, "/health?exclude=NOSPACE").await, ill("ALARM CORRUPT"));
+    assert_eq!(get(&member, "/health?exclude=NOSPACE&serializable=true").await, well);
+    set_alarm(&member, 2, AlarmType::NoSpace).await;
+    raise(&member, AlarmType::Corrupt).await;
+    assert_eq!(get(&member, "/health?exclude=NOSPACE").await, ill("ALARM CORRUPT"));
 }
 
 #[tokio::test]
 async fn a_full_member_is_ready_and_a_corrupt_one_alive() {
-    let handle = NodeHandle::fake();
+    let member = ToyMember::start();
     let ok = (200, "ok\n".to_owned());
-    raise(&handle, AlarmType::NoSpace);
-    assert_eq!(get(&handle, "/livez").await, ok);
-    assert_eq!(get(&handle, "/readyz").await, ok);
-    raise(&handle, AlarmType::Corrupt);
-    assert_eq!(get(&handle, "/livez").await, ok);
+    raise(&member, AlarmType::NoSpace).await;
+    assert_eq!(get(&member, "/livez").await, ok);
+    assert_eq!(get(&member, "/readyz").await, ok);
+    raise(&member, AlarmType::Corrupt).await;
+    assert_eq!(get(&member, "/livez").await, ok);
     let failed = "[-]data_corruption failed: alarm activated: CORRUPT\n";
-    assert_eq!(get(&handle, "/readyz/data_corruption").await, (503, failed.to_owned()));
+    assert_eq!(get(&member, "/readyz/data_corruption").await, (503, failed.to_owned()));
     let all = "[-]data_corruption failed: alarm activated: CORRUPT\n[+]serializable_read ok\n\
                [+]linearizable_read ok\n[+]non_learner ok\n";
-    assert_eq!(get(&handle, "/readyz").await, (503, all.to_owned()));
-    assert_eq!(get(&handle, "/readyz?exclude=data_corruption").await, ok);
+    assert_eq!(get(&member, "/readyz").await, (503, all.to_owned()));
+    assert_eq!(get(&member, "/readyz?exclude=data_corruption").await, ok);
 }
 
 #[tokio::test]
 async fn a_member_without_leader_is_alive_and_not_ready() {
-    let handle = NodeHandle::fake();
-    handle.script(|model| model.leaderless = true);
+    let member = ToyMember::start();
+    member.lose_leader();
     let alive = "[+]serializable_read ok\nok\n";
-    assert_eq!(get(&handle, "/livez?verbose").await, (200, alive.to_owned()));
+    assert_eq!(get(&member, "/livez?verbose").await, (200, alive.to_owned()));
     let failed = "[-]linearizable_read failed: etcdserver: request timed out\n";
-    assert_eq!(get(&handle, "/readyz/linearizable_read").await, (503, failed.to_owned()));
+    assert_eq!(get(&member, "/readyz/linearizable_read").await, (503, failed.to_owned()));
 }
 
 #[tokio::test]
 async fn checks_are_listed_on_demand_and_unknown_names_do_not_matter() {
-    let handle = NodeHandle::fake();
+    let member = ToyMember::start();
     let path = "/readyz?verbose&exclude=linearizable_read&exclude=nonsense";
     let listed = "[+]data_corruption ok\n[+]serializable_read ok\n[+]non_learner ok\nok\n";
-    assert_eq!(get(&handle, path).await, (200, listed.to_owned()));
+    assert_eq!(get(&member, path).await, (200, listed.to_owned()));
     let one = "[+]non_learner ok\nok\n";
-    assert_eq!(get(&handle, "/readyz/non_learner?verbose").await, (200, one.to_owned()));
+    assert_eq!(get(&member, "/readyz/non_learner?verbose").await, (200, one.to_owned()));
     // What is left out of the whole is not left out of the one.
     let path = "/livez/serializable_read?exclude=serializable_read&verbose";
-    assert_eq!(get(&handle, path).await, (200, "[+]serializable_read ok\nok\n".to_owned()));
+    assert_eq!(get(&member, path).await, (200, "[+]serializable_read ok\nok\n".to_owned()));
 }

@@ -23,6 +23,9 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Bytes of the headers of one request; tokens can be long.
 const HEADERS_BYTES_MAX: u32 = 64 << 10;
+/// Streams that a client may have opened and reset before the server came to look at them. Beyond,
+/// the connection is closed: that is an attack. Clients that give up many calls at once are not.
+const RESET_STREAMS_MAX: usize = 1000;
 /// How long an HTTP/1 client may take to send its headers; etcd's number.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
@@ -54,6 +57,7 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(settings.max_concurrent_streams)
             .max_header_list_size(HEADERS_BYTES_MAX)
+            .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
             .keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(settings.keepalive_timeout)
             // gRPC has no use for it.

@@ -297,6 +297,12 @@ impl Shared {
         desk.reporting = false;
     }
 
+    /// Takes segments off the books that hold nothing; says which of them were on the books.
+    pub(crate) fn forget(&self, segments: &[SegmentId]) -> Vec<SegmentId> {
+        let mut desk = self.lock();
+        segments.iter().copied().filter(|id| desk.segments.remove(id).is_some()).collect()
+    }
+
     pub(crate) fn release(&self, first: SegmentId) {
         let mut desk = self.lock();
         desk.release = desk.release.max(Some(first));

@@ -225,5 +225,4 @@ pub fn txn_kind(txn: &command::Txn) -> TxnKind {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;
