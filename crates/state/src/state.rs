@@ -210,7 +210,7 @@ impl State {
             return Ok(SweepProgress::Done);
         }
         let sweep = self.index.sweep(SWEEP_VERSIONS_PER_SLICE);
-        let progress = match (sweep.done, sweep.dropped.is_empty()) {
+        let progress = match (sweep.done, sweep.blocked && sweep.dropped.is_empty()) {
             (true, _) => SweepProgress::Done,
             (false, true) => SweepProgress::Blocked,
             (false, false) => SweepProgress::More,
