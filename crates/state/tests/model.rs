@@ -1,0 +1,106 @@
+//! The state machine against a naive model: random commands, reads, views that outlive them,
+//! sweeps and restarts, on two engines at once. Whatever anybody can see must be equal.
+
+#[path = "model/generate.rs"]
+mod generate;
+mod harness;
+#[path = "model/hostile.rs"]
+mod hostile;
+#[path = "model/naive.rs"]
+mod naive;
+#[path = "model/quota.rs"]
+mod quota;
+#[path = "model/transaction.rs"]
+mod transaction;
+#[path = "model/world.rs"]
+mod world;
+
+use harness::Harness;
+use naive::Fault;
+use proptest::prelude::{ProptestConfig, any, proptest};
+use state::KeyRange;
+use state::command::{Compact, DeleteRange, Operation, Put};
+use state::engine::memory::MemoryEngine;
+use state::state::SweepProgress;
+use world::run;
+
+const COMMANDS: usize = 10_000;
+
+/// Runs one seed; a panic of the state machine names it, too.
+fn agrees(seed: u64, commands: usize) {
+    let result = std::panic::catch_unwind(|| run(seed, commands, None));
+    let stats = match result {
+        Ok(Ok(stats)) => stats,
+        Ok(Err(difference)) => panic!("{difference}"),
+        Err(_) => panic!("seed {seed} panicked"),
+    };
+    assert!(stats.commands >= commands, "{stats:?}");
+    let often = [stats.refused, stats.events, stats.reads, stats.hashes, stats.views];
+    assert!(often.iter().all(|count| *count > commands / 100), "{stats:?}");
+    let some = [stats.chunks, stats.swept, stats.restarts, stats.settled];
+    assert!(some.iter().all(|count| *count > commands / 1000), "{stats:?}");
+    assert!(stats.replayed > 0, "{stats:?}");
+    eprintln!("seed {seed}: {stats:?}");
+}
+
+#[test]
+fn ten_thousand_commands_answer_as_the_model_does() {
+    agrees(1, COMMANDS);
+}
+
+#[test]
+fn ten_thousand_other_commands_answer_as_the_model_does() {
+    agrees(20_260_101, COMMANDS);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_new_seed_each_time_answers_as_the_model_does(seed in any::<u64>()) {
+        agrees(seed, COMMANDS);
+    }
+}
+
+#[test]
+fn each_wrong_rule_of_the_model_is_noticed() {
+    for fault in [
+        Fault::VersionSurvivesDelete,
+        Fault::CountObeysLimit,
+        Fault::TombstoneAtCompactedDropped,
+        Fault::NestedCompareSeesWrites,
+        Fault::LeaseStays,
+        Fault::PrevKvBeforeTxn,
+        Fault::TiesTurnAround,
+        Fault::ExplicitRevisionSeesWrites,
+        Fault::KeysOnlyShowsLease,
+        Fault::StaleTermExpires,
+        Fault::AbsentValueDiffers,
+        Fault::HashForgetsLastVersions,
+    ] {
+        let found = (0..5).find_map(|seed| run(seed, COMMANDS / 5, Some(fault)).err());
+        assert!(found.is_some(), "{fault:?} goes unnoticed");
+    }
+}
+
+/// A slice may do nothing but cut chains behind new lives of keys: that is progress, too.
+#[test]
+fn sweeping_past_deletions_is_not_taken_for_being_held_back() {
+    let mut harness = Harness::new(Box::new(MemoryEngine::new()));
+    let put = |n: u32| {
+        let key = format!("key {n}").into_bytes().into();
+        Operation::Put(Put { key, ..Put::default() })
+    };
+    let all = DeleteRange { key: "k".into(), range_end: b"\0"[..].into(), prev_kv: false };
+    harness.apply_all((0..500).map(put).collect());
+    harness.apply(Operation::DeleteRange(all));
+    harness.apply_all((0..500).map(put).collect());
+    harness.apply(Operation::Compact(Compact { revision: harness.state.revision().0 }));
+    let mut slices = 0;
+    while harness.state.sweep().expect("a test engine does not fail") == SweepProgress::More {
+        slices += 1;
+        assert!(slices < 1000, "sweeping does not come to an end");
+    }
+    assert!(harness.state.is_swept(), "held back after {slices} slices");
+    assert_eq!(harness.state.reader().latest().index().count(&KeyRange::all()), 500);
+}
