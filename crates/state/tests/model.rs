@@ -15,12 +15,14 @@ mod transaction;
 #[path = "model/world.rs"]
 mod world;
 
-use harness::Harness;
+use bytes::Bytes;
+use harness::{Harness, SharedForgetful};
 use naive::Fault;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use state::KeyRange;
-use state::command::{Compact, DeleteRange, Operation, Put};
+use state::command::{Compact, DeleteRange, Operation, Put, Range};
 use state::engine::memory::MemoryEngine;
+use state::mvcc::range::{RangeCursor, range};
 use state::state::SweepProgress;
 use world::run;
 
@@ -103,4 +105,50 @@ fn sweeping_past_deletions_is_not_taken_for_being_held_back() {
     }
     assert!(harness.state.is_swept(), "held back after {slices} slices");
     assert_eq!(harness.state.reader().latest().index().count(&KeyRange::all()), 500);
+}
+
+/// Long ranges, and long stretches of deleted keys in them, take several steps of their own budget.
+#[test]
+fn a_cursor_over_thousands_of_keys_shows_what_one_read_shows() {
+    let mut harness = Harness::new(Box::new(SharedForgetful::new()));
+    let key = |n: u32| Bytes::from(format!("key {n:05}"));
+    let put = |n: u32| Operation::Put(Put { key: key(n), ..Put::default() });
+    let delete = |from: u32, until: u32| {
+        let (key, range_end) = (key(from), key(until));
+        Operation::DeleteRange(DeleteRange { key, range_end, prev_kv: false })
+    };
+    harness.apply_all((0..6000).map(put).collect());
+    let whole = harness.state.revision().0;
+    harness.apply(delete(100, 2900));
+    harness.apply(delete(3000, 5999));
+    for (limit, revision, max_bytes) in [
+        (0, 0, 500),
+        (0, 0, 0),
+        (150, 0, usize::MAX),
+        (200, 0, usize::MAX),
+        (201, 0, 7),
+        (0, whole, 20_000),
+        (1000, whole, usize::MAX),
+        (6000, whole, usize::MAX),
+    ] {
+        let (key, range_end) = (key(0), Bytes::from_static(b"\0"));
+        let query = Range { key, range_end, limit, revision, ..Range::default() };
+        let expected = range(harness.state.reader(), &query).expect("readable");
+        let mut cursor = RangeCursor::open(harness.state.reader(), query).expect("readable");
+        let (mut kvs, mut steps) = (Vec::new(), 0);
+        let end = loop {
+            let chunk = cursor.next(max_bytes).expect("a test engine does not fail");
+            let bytes: usize = chunk.kvs.iter().rev().skip(1).map(Bytes::len).sum();
+            assert!(bytes < max_bytes.max(1), "a step of {max_bytes} bytes gives more");
+            kvs.extend(chunk.kvs);
+            steps += 1;
+            assert!(steps <= 6100, "the cursor does not come to an end");
+            if let Some(end) = chunk.end {
+                break end;
+            }
+        };
+        assert!(steps > 1, "{limit} keys at {revision} in one step");
+        assert_eq!((kvs, end.more, end.count), (expected.kvs, expected.more, expected.count));
+        assert_eq!(end.revision, expected.revision);
+    }
 }
