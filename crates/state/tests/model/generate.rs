@@ -171,9 +171,9 @@ impl Generator<'_> {
     fn ops(&mut self, depth: u32) -> Vec<TxnOp> {
         let count = self.rng.usize(0..5);
         let ops = (0..count).map(|_| match self.rng.u32(0..12) {
-            0..4 => TxnOperation::Range(self.range()),
-            4..8 => TxnOperation::Put(self.put()),
-            8 | 9 => TxnOperation::DeleteRange(self.delete()),
+            0..3 => TxnOperation::Range(self.range()),
+            3..7 => TxnOperation::Put(self.put()),
+            7 | 8 => TxnOperation::DeleteRange(self.delete()),
             _ if depth > 0 => TxnOperation::Txn(self.nested(depth - 1)),
             _ => TxnOperation::Put(self.put()),
         });
@@ -181,7 +181,7 @@ impl Generator<'_> {
     }
 
     fn nested(&mut self, depth: u32) -> Txn {
-        let compares = [0, 0, 1, 1, 2][self.rng.usize(0..5)];
+        let compares = [0, 1, 1, 1, 2][self.rng.usize(0..5)];
         Txn {
             compare: (0..compares).map(|_| self.compare()).collect(),
             success: self.ops(depth),
@@ -192,7 +192,7 @@ impl Generator<'_> {
     /// One that a server lets through.
     fn txn(&mut self) -> Txn {
         for _ in 0..20 {
-            let txn = self.nested(3);
+            let txn = self.nested(2);
             if is_admitted(&txn) {
                 return txn;
             }
@@ -227,7 +227,7 @@ impl Generator<'_> {
     fn renew(&mut self) -> LeaseRenew {
         let ids = self.leases();
         let now = self.model.time_ms;
-        let at_ms = ids.iter().map(|_| now.saturating_sub(self.rng.u64(0..3000))).collect();
+        let at_ms = ids.iter().map(|_| now.saturating_sub(500 * self.rng.u64(0..6))).collect();
         LeaseRenew { ids, at_ms }
     }
 
