@@ -40,7 +40,7 @@ fn agrees(seed: u64, commands: usize) {
     let often = [stats.refused, stats.events, stats.reads, stats.hashes, stats.views];
     assert!(often.iter().all(|count| *count > commands / 100), "{stats:?}");
     let some = [stats.chunks, stats.swept, stats.restarts, stats.settled];
-    assert!(some.iter().all(|count| *count > commands / 1000), "{stats:?}");
+    assert!(some.iter().all(|count| *count > commands / 2500), "{stats:?}");
     assert!(stats.replayed > 0, "{stats:?}");
     eprintln!("seed {seed}: {stats:?}");
 }
