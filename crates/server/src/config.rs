@@ -99,6 +99,10 @@ pub struct Config {
     pub keepalive: Keepalive,
     /// Whether JSON is served under `/v3/`.
     pub json_gateway: bool,
+    /// Whose web pages may call: origins, or `*` for all.
+    pub cors: Vec<String>,
+    /// Whether other processes may listen on the same ports.
+    pub share_ports: bool,
     /// What is logged and where.
     pub logging: Logging,
     /// Features that are on.
@@ -183,7 +187,8 @@ pub enum AutoCompaction {
 pub struct Keepalive {
     /// Silence after which the client is pinged; `None` is never.
     pub interval: Option<Duration>,
-    /// How long the client may take to answer; `None` is for ever.
+    /// How long the client may take to answer; `None`: it is never pinged, for the answer would
+    /// make no difference.
     pub timeout: Option<Duration>,
 }
 

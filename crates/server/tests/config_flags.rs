@@ -58,8 +58,6 @@ fn every_flag_of_etcd_is_accepted_with_its_kind_and_default() {
             Kind::Gates | Kind::Choice(_) => "choice",
         };
         let kind = match name {
-            // Origins other than `*` have no effect, so that nothing needs to parse them.
-            "cors" => "text",
             // Where etcd panics, with exit code 2 as well.
             "log-level" => "choice",
             _ => kind,
@@ -135,14 +133,14 @@ fn each_flag_does_what_its_standing_says() {
 
 #[test]
 fn what_protects_works_or_is_refused_and_is_never_ignored() {
-    let harmless = ["cors", "self-signed-cert-validity"];
+    let harmless = ["self-signed-cert-validity"];
     let security = flags::GROUPS.iter().filter(|group| group.title == "Security");
     let mut names: Vec<&str> =
         security.flat_map(|group| group.flags).map(|flag| flag.name).collect();
     names.retain(|name| !harmless.contains(name));
     names.extend(["auth-token", "force-new-cluster", "wal-dir", "unsafe-no-fsync", "proxy"]);
     names.extend(["discovery", "discovery-token", "discovery-endpoints", "discovery-srv"]);
-    assert_eq!(names.len(), 33);
+    assert_eq!(names.len(), 34);
     for name in names {
         assert!(matches!(find(name), Standing::Works | Standing::Refused(_)), "--{name}");
     }

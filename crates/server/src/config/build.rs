@@ -63,6 +63,8 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
             timeout: positive(&settings, "grpc-keepalive-timeout"),
         },
         json_gateway: settings.switch("enable-grpc-gateway"),
+        cors: settings.texts("cors").to_vec(),
+        share_ports: settings.switch("socket-reuse-port"),
         logging,
         gates: settings.gates("feature-gates"),
         name,
