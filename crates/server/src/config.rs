@@ -57,6 +57,10 @@ use settings::{Given, Settings};
 /// Requests above this size are etcd's advice against.
 pub const RECOMMENDED_REQUEST_BYTES: u64 = 10 * 1024 * 1024;
 
+/// Requests cannot be allowed to be larger than this: each becomes one record of the log, and is in
+/// memory a few times on its way.
+pub const REQUEST_BYTES_MAX: u64 = 128 << 20;
+
 /// A configuration and what there is to say about it.
 #[derive(Debug)]
 pub struct Loaded {

@@ -243,7 +243,7 @@ fn inconsistent_settings_end_with_code_1_and_the_words_of_etcd() {
         ),
         (
             "--max-request-bytes 0x7fffffff",
-            "--max-request-bytes must be between 0 and 1073741824 (set to 2147483647)",
+            "--max-request-bytes must be between 0 and 134217728 (set to 2147483647)",
         ),
         (
             "--auto-compaction-retention 2562048",

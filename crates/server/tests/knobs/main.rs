@@ -5,3 +5,4 @@
 mod compaction;
 mod listeners;
 mod member;
+mod sizes;
