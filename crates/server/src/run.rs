@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::boot::{self, Running};
+use crate::compactor;
 use crate::config::{BindAddress, Config, Url};
 use crate::core::CoreInput;
 use crate::grpc::Services;
@@ -76,6 +77,9 @@ async fn begin(
             address = url.as_str(),
             "serving client traffic insecurely; this is strongly discouraged!"
         );
+    }
+    if let Some(policy) = compactor::policy(&config.auto_compaction) {
+        tokio::spawn(compactor::run(policy, handle.clone(), shutdown.draining.clone()));
     }
     tracing::info!(
         name = config.name,
