@@ -71,7 +71,7 @@ impl Running {
 
     /// Asks the child to end as a service manager would and waits for it; `None` if it does not.
     pub(crate) fn terminate(&mut self) -> Option<ExitStatus> {
-        let pid = self.child.id();
+        let pid = self.id();
         // The shell's own kill: the program of that name is not on every machine.
         let kill = format!("kill -TERM {pid}");
         let asked = Command::new("bash").args(["-c", &kill]).status().expect("bash starts");

@@ -120,7 +120,7 @@ pub(crate) fn command(folder: &Path, client: u16, peer: u16) -> Command {
 
 /// Starts it and waits until it serves; the error is its log.
 pub(crate) fn await_ready(command: &mut Command) -> Result<(Running, Vec<String>), Vec<String>> {
-    let mut running = Running::start(command, Follow::Stderr).expect("the program starts");
+    let running = Running::start(command, Follow::Stderr).expect("the program starts");
     let mut log = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while let Some(line) = running.next_line(deadline) {
