@@ -120,7 +120,11 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     let holds = holds(state)?;
     let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
     let consensus_config = consensus_config(config, data_dir.stamp());
-    let mut recovered = wal::replay(&log, cluster, member, holds.index)?;
+    let replay = || {
+        let place = || format!("read the log in {}", data_dir.log().display());
+        wal::replay(&log, cluster, member, holds.index).with_context(place)
+    };
+    let mut recovered = replay()?;
     if recovered.is_none() {
         if data_dir.is_born()? || holds.index != LogIndex(0) {
             bail!("{} has lost its log", data_dir.path().display());
@@ -128,7 +132,7 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let founding = config.initial_cluster.found()?;
         let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
         found(data_dir, log_options(config), &consensus_config, peer_urls)?;
-        recovered = wal::replay(&log, cluster, member, holds.index)?;
+        recovered = replay()?;
     }
     // From here on an empty log is a loss, not a beginning.
     data_dir.mark_born()?;
