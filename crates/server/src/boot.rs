@@ -7,6 +7,8 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -81,13 +83,14 @@ pub fn start(config: &Config) -> Result<Running> {
         started_ms: unix_ms(),
     });
     let log_bytes = config.log.snapshot_after_bytes;
+    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, &state);
     let core = Core::new(CoreParts {
         consensus,
         applier: Applier::new(state, member),
         disk,
         inbox,
         beacon,
-        checkpoints: Checkpoints::new(core_sender, snapshots, cluster, log_bytes),
+        checkpoints,
         tick: config.raft.heartbeat,
     });
     let (ending, ended) = oneshot::channel();
@@ -118,10 +121,10 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
 fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let holds = holds(state)?;
-    let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
     let consensus_config = consensus_config(config, data_dir.stamp());
     let replay = || {
         let place = || format!("read the log in {}", data_dir.log().display());
+        let log = Log::new(LogDir::new(&data_dir.log(), log_options(config)));
         wal::replay(&log, cluster, member, holds.index).with_context(place)
     };
     let mut recovered = replay()?;
@@ -272,16 +275,31 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The folder of the log, read for replay.
-struct Log(LogDir);
+/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
+/// from one shares its memory: so each is read once and kept until replay is over.
+struct Log {
+    folder: LogDir,
+    read: RefCell<BTreeMap<SegmentId, Bytes>>,
+}
+
+impl Log {
+    fn new(folder: LogDir) -> Log {
+        Log { folder, read: RefCell::default() }
+    }
+}
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
+        self.folder.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        Ok(Bytes::from(self.0.read(segment).map_err(std::io::Error::other)?))
+        if let Some(bytes) = self.read.borrow().get(&segment) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
+        self.read.borrow_mut().insert(segment, bytes.clone());
+        Ok(bytes)
     }
 }
 
