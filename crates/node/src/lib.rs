@@ -4,6 +4,7 @@
 pub mod messages;
 
 pub mod applier;
+pub mod compactor;
 pub mod consensus;
 pub mod lessor;
 pub mod wal;

@@ -69,3 +69,9 @@ pub const LEASE_EXPIRY_RETRY_MS: u64 = 7000;
 
 /// Slices of sweeping in one turn of the applier.
 pub const SWEEP_SLICES_PER_TURN: usize = 4;
+
+/// Longest time between two automatic compactions of a policy by time, in milliseconds; etcd's.
+pub const COMPACTION_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
+
+/// Time between two automatic compactions of a policy by revisions, in milliseconds; etcd's.
+pub const COMPACTION_REVISIONS_INTERVAL_MS: u64 = 5 * 60 * 1000;

@@ -57,6 +57,7 @@ mod maintenance;
 pub mod permit;
 mod range_stream;
 mod read;
+mod size;
 mod snapshot;
 pub mod status;
 mod watch;
@@ -234,8 +235,17 @@ impl Shell {
         Err(EtcdError::NoSpace)
     }
 
-    /// Puts an operation into the log and waits until this member has applied it.
-    async fn propose(&self, operation: Operation) -> Result<(Header, Outcome), EtcdError> {
+    /// Puts the operation of an admitted request into the log and waits until this member has
+    /// applied it.
+    async fn propose(
+        &self,
+        operation: Operation,
+        permit: &Permit,
+    ) -> Result<(Header, Outcome), EtcdError> {
+        let logged_bytes = size::logged_bytes(permit.request_bytes(), self.handle.member_id());
+        if logged_bytes > self.handle.settings().max_request_bytes {
+            return Err(EtcdError::RequestTooLarge);
+        }
         let answer = self.handle.propose(operation).await?;
         Ok((answer.header, answer.applied?))
     }

@@ -6,6 +6,7 @@ pub mod telemetry;
 
 pub mod boot;
 pub mod checkpoints;
+pub mod compactor;
 pub mod core;
 pub mod handle;
 pub mod run;

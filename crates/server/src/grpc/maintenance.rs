@@ -31,10 +31,10 @@ impl Maintenance for Shell {
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         let AlarmRequest { action, member_id: member, alarm } = request;
         // Listing goes through the log too: it shows every alarm raised before it.
-        match self.propose(Operation::Alarm(Alarm { action, member, alarm })).await? {
+        match self.propose(Operation::Alarm(Alarm { action, member, alarm }), &permit).await? {
             (header, Outcome::Alarm(alarms)) => {
                 let alarms = alarms.into_iter().map(response::alarm).collect();
                 Ok(Response::new(AlarmResponse { header: response::header(header), alarms }))

@@ -1,0 +1,8 @@
+//! Settings that work, each seen to work from outside: the real program, started with the flag.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod compaction;
+mod listeners;
+mod member;
+mod sizes;
