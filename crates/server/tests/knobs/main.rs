@@ -6,3 +6,4 @@ mod compaction;
 mod listeners;
 mod member;
 mod sizes;
+mod slow;
