@@ -5,5 +5,7 @@
 mod compaction;
 mod listeners;
 mod member;
+mod progress;
+mod quota;
 mod sizes;
 mod slow;
