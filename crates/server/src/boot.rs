@@ -37,7 +37,7 @@ use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Engine};
 use crate::core::{Core, CoreError, CoreInput, CoreParts};
 use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
-use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES};
+use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES, UNREAD_VIEW_MAX};
 
 /// The cluster version that a new cluster decides on: that of the API it speaks.
 pub const CLUSTER_VERSION: &str = "3.7.0";
@@ -91,6 +91,7 @@ pub fn start(config: &Config) -> Result<Running> {
         inbox,
         beacon,
         checkpoints,
+        slow_apply: config.slow_apply,
         tick: config.raft.heartbeat,
     });
     let (ending, ended) = oneshot::channel();
@@ -272,6 +273,9 @@ fn settings(config: &Config) -> Settings {
             .quota_bytes
             .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         quota: Quota(config.limits.quota_bytes),
+        slow_read: config.slow_apply,
+        slow_request: config.slow_request,
+        unread_view: UNREAD_VIEW_MAX,
     }
 }
 

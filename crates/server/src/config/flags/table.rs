@@ -149,7 +149,7 @@ const LOGGING: &[Flag] = &[
     works("log-format", Text, "", "json or console; json if started as etcd, otherwise console."),
     warned("enable-log-rotation", Bool, "false", "log files grow until something else rotates them", "Rotate the log file."),
     warned("log-rotation-config-json", Text, "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}", "log files grow until something else rotates them", "When and how to rotate the log file."),
-    warned("warning-unary-request-duration", Duration, "300ms", "slow requests are not logged yet", "Time after which a request is logged as slow."),
+    works("warning-unary-request-duration", Duration, "300ms", "Time after which a request is logged as slow."),
 ];
 
 #[rustfmt::skip]
