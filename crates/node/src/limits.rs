@@ -60,12 +60,17 @@ const _: () = assert!((BATCH_BYTES_MAX as u64) < SEGMENT_BYTES);
 const _: () = assert!(REWRITE_BYTES_MAX < SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_TICKS < ELECTION_TICKS);
 
-/// Renewals are written down so often at most, in milliseconds of cluster time.
-pub const LEASE_RENEWAL_LOG_INTERVAL_MS: u64 = 1000;
+/// Milliseconds of cluster time that the log's newest renewal of a lease speaks for: renewals within
+/// it are answered without being logged, and a lease that a new leader inherits ends later by it.
+pub const LEASE_RENEWAL_GRACE_MS: u64 = 1000;
 
-/// An expiry that has not been applied is proposed again after this, in milliseconds: etcd's
-/// request timeout at default settings.
-pub const LEASE_EXPIRY_RETRY_MS: u64 = 7000;
+/// A command of the member's own that has not been applied is proposed again after this, in
+/// milliseconds: etcd's request timeout at default settings.
+pub const OWN_COMMAND_RETRY_MS: u64 = 7000;
+
+/// How long the member's own commands wait once the log has refused one, in milliseconds: long enough
+/// for the disk to take something in between, short enough for a client that waits.
+pub const OWN_COMMAND_PAUSE_MS: u64 = 100;
 
 /// Slices of sweeping in one turn of the applier.
 pub const SWEEP_SLICES_PER_TURN: usize = 4;
