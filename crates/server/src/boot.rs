@@ -19,7 +19,7 @@ use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
 use node::messages::SegmentId;
-use node::wal::{self, SegmentSource};
+use node::wal::{self, ReplayError, SegmentSource};
 use prost::Message;
 use state::alarms::Quota;
 use state::checkpoint::restore;
@@ -30,7 +30,7 @@ use state::schema::{Table, meta};
 use state::{ClusterId, LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
 use storage::log_disk::{LogDir, LogEvent, LogOptions};
-use storage::snapshots::SnapshotFiles;
+use storage::snapshots::{SnapshotFiles, SnapshotName};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
@@ -63,9 +63,14 @@ pub fn start(config: &Config) -> Result<Running> {
     let data_dir = open_data_dir(config)?;
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
-    let engine = load_engine(&snapshots, cluster)?;
+    let (engine, damaged) = load_engine(&snapshots, cluster)?;
     let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
     let consensus = open_consensus(config, &data_dir, &state)?;
+    // They were not needed. Left in their place they would count among the snapshots to keep, and
+    // crowd out sound ones that are written before the log has caught up with them.
+    for name in damaged {
+        snapshots.set_aside(name)?;
+    }
 
     let (core_sender, inbox) = mpsc::channel();
     let report = core_sender.clone();
@@ -82,8 +87,10 @@ pub fn start(config: &Config) -> Result<Running> {
         member,
         started_ms: unix_ms(),
     });
+    // Before any of the log is applied: what the newest snapshot has brought.
+    let snapshot_bytes = state.reader().published().size.total_bytes;
     let log_bytes = config.log.snapshot_after_bytes;
-    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, &state);
+    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, snapshot_bytes);
     let core = Core::new(CoreParts {
         consensus,
         applier: Applier::new(state, member),
@@ -123,10 +130,13 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let holds = holds(state)?;
     let consensus_config = consensus_config(config, data_dir.stamp());
+    let folder = || LogDir::new(&data_dir.log(), log_options(config));
     let replay = || {
-        let place = || format!("read the log in {}", data_dir.log().display());
-        let log = Log::new(LogDir::new(&data_dir.log(), log_options(config)));
-        wal::replay(&log, cluster, member, holds.index).with_context(place)
+        let log = Log::new(folder());
+        wal::replay(&log, cluster, member, holds.index).map_err(|error| {
+            let place = file_of(&error).map_or_else(|| data_dir.log(), |id| log.folder.path_of(id));
+            anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
+        })
     };
     let mut recovered = replay()?;
     if recovered.is_none() {
@@ -142,7 +152,8 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     data_dir.mark_born()?;
     let recovered = recovered.context("the log is empty right after it was begun")?;
     if let Some(place) = recovered.cut {
-        tracing::warn!(%place, "cut off what was not acknowledged at the end of the log");
+        let file = folder().path_of(place.segment).display().to_string();
+        tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
     Ok(Consensus::open(consensus_config, recovered, &holds)?)
 }
@@ -197,9 +208,13 @@ fn engine_name(config: &Config) -> &'static str {
     }
 }
 
-/// Fills the engine from the newest snapshot that is sound. Whether an older one will do is found
-/// when the log is read: it may no longer reach back that far.
-fn load_engine(snapshots: &SnapshotFiles, cluster: ClusterId) -> Result<Box<MemoryEngine>> {
+/// Fills the engine from the newest snapshot that is sound, and names those that are not. Whether
+/// an older one will do is found when the log is read: it may no longer reach back that far.
+fn load_engine(
+    snapshots: &SnapshotFiles,
+    cluster: ClusterId,
+) -> Result<(Box<MemoryEngine>, Vec<SnapshotName>)> {
+    let mut damaged = Vec::new();
     for name in snapshots.list()? {
         let mut file = snapshots.read(name)?;
         let mut engine = MemoryEngine::new();
@@ -207,15 +222,30 @@ fn load_engine(snapshots: &SnapshotFiles, cluster: ClusterId) -> Result<Box<Memo
             Ok(header) if header.cluster != cluster => {
                 bail!("{} belongs to {}", snapshots.path_of(name).display(), header.cluster)
             }
-            Ok(_) => return Ok(Box::new(engine)),
+            Ok(_) => return Ok((Box::new(engine), damaged)),
             Err(error) => {
                 let error = anyhow::Error::new(error);
                 let file = snapshots.path_of(name).display().to_string();
                 tracing::error!(file, "snapshot is damaged, trying the one before: {error:#}");
+                damaged.push(name);
             }
         }
     }
-    Ok(Box::new(MemoryEngine::new()))
+    Ok((Box::new(MemoryEngine::new()), damaged))
+}
+
+/// The segment that an error of the log is about.
+fn file_of(error: &ReplayError) -> Option<SegmentId> {
+    match error {
+        ReplayError::List(_) => None,
+        ReplayError::Read { segment, .. }
+        | ReplayError::Missing(segment)
+        | ReplayError::Foreign { segment, .. }
+        | ReplayError::Newer { segment, .. } => Some(*segment),
+        ReplayError::Rot(place)
+        | ReplayError::Record { place, .. }
+        | ReplayError::Gap { place, .. } => Some(place.segment),
+    }
 }
 
 fn holds(state: &State) -> Result<Holds> {

@@ -16,7 +16,8 @@ const SEED: u64 = 0x5eed_c4a5;
 const CYCLES: u64 = 52;
 
 /// Small files, so that snapshots, cuts of the log and used segments come between the kills.
-const SMALL: [&str; 4] = ["--log-segment-bytes", "1048576", "--snapshot-log-bytes", "1048576"];
+pub(crate) const SMALL: [&str; 4] =
+    ["--log-segment-bytes", "1048576", "--snapshot-log-bytes", "1048576"];
 const LARGE: [&str; 2] = ["--log-segment-bytes", "3145728"];
 
 #[test]
