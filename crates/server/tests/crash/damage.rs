@@ -13,15 +13,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use metastore_proto::etcdserverpb::{PutRequest, RangeRequest};
 use node::wal::record::{self, Frame};
 use node::wal::segment::{HEADER_BYTES, Segment};
 
-use crate::keyspace::{Answer, Change, Op};
 use crate::kills::SMALL;
-use crate::oracle::{Acknowledged, Oracle, Violation};
-use crate::support::{Client, Ended, Member, block_on};
+use crate::oracle::{Oracle, Violation};
+use crate::steps::{put, revision};
+use crate::support::{Ended, Member, block_on};
 use crate::verify::replay;
 
 /// Snapshots as soon as it may, but the log reaches back over several of them.
@@ -61,7 +59,8 @@ impl Original {
         let last = block_on(async {
             let mut client = member.client().await;
             for at in 0..count {
-                put(&mut client, &mut oracle, &format!("k{}", at % 7), at, value_bytes).await;
+                let key = format!("k{}", at % 7);
+                put(&mut client, &mut oracle, &key, at, value_bytes).await.expect("it has room");
             }
             let last = i64::try_from(count).expect("few") + 1;
             let history = replay(&mut client, 2, last).await;
@@ -245,7 +244,7 @@ fn a_damaged_snapshot_falls_back_to_the_one_before_as_long_as_the_log_reaches_ba
     assert_eq!(copy.start(), Outcome::Whole, "and once more, with a log that was begun since");
 }
 
-/// The files of damaged snapshots must never take the place of those that are written later.
+/// Its next snapshots count, and not those that were damaged.
 #[test]
 fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
     let original = Original::new(&LONG_LOG, 48, 64 << 10, &Stop::Terminate);
@@ -261,12 +260,16 @@ fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
     block_on(async {
         let mut client = member.client().await;
         for at in 0..80 {
-            put(&mut client, &mut oracle, "more", at, 64 << 10).await;
+            put(&mut client, &mut oracle, "more", at, 64 << 10).await.expect("it has room");
         }
     });
+    let snap = copy.data().join("snap");
+    assert_eq!(files(&snap, ".damaged").len(), 2, "they are kept, under another name");
+    assert_eq!(files(&snap, ".snap").len(), 2, "and others were written");
     for _ in 0..2 {
         member.kill();
         member.must_start();
+        assert!(!member.has_said("snapshot is damaged"), "it starts from a sound one");
         block_on(async {
             let mut client = member.client().await;
             let last = revision(&mut client).await;
@@ -334,25 +337,6 @@ fn the_log_of_a_newer_program_or_of_another_member_is_refused() {
     fs::write(&manifest, newer).expect("write the manifest");
     let Outcome::Refused(log) = copy.start() else { panic!("a newer format: it started") };
     assert!(log.contains("has format 2"), "the format is named:\n{log}");
-}
-
-/// Writes one value and tells the oracle.
-async fn put(client: &mut Client, oracle: &mut Oracle, key: &str, at: usize, value_bytes: usize) {
-    let mut value = format!("{key}.{at}.").into_bytes();
-    value.resize(value_bytes.max(value.len()), b'.');
-    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value));
-    let request = PutRequest { key: key.clone(), value: value.clone(), ..PutRequest::default() };
-    let answer = client.kv.put(request).await.expect("a living member takes a put").into_inner();
-    let revision = answer.header.expect("every answer has a header").revision;
-    let change = Change::Write(vec![Op::Put { key, value, lease: 0 }]);
-    let done = Acknowledged { revision, change, answer: Answer::default() };
-    oracle.acknowledge(done).expect("nobody else wrote there");
-}
-
-async fn revision(client: &mut Client) -> i64 {
-    let request = RangeRequest { key: Bytes::from_static(b"k"), ..RangeRequest::default() };
-    let answer = client.kv.range(request).await.expect("a ready member is read from").into_inner();
-    answer.header.expect("every answer has a header").revision
 }
 
 /// The records of a segment, with their places.
