@@ -7,6 +7,8 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -27,7 +29,7 @@ use state::members::Member;
 use state::schema::{Table, meta};
 use state::{ClusterId, LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
-use storage::log_disk::{LogDir, LogEvent, LogOptions};
+use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 use tokio::sync::oneshot;
 
@@ -35,7 +37,7 @@ use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Engine};
 use crate::core::{Core, CoreError, CoreInput, CoreParts};
 use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
-use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES};
+use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES, UNREAD_VIEW_MAX};
 
 /// The cluster version that a new cluster decides on: that of the API it speaks.
 pub const CLUSTER_VERSION: &str = "3.7.0";
@@ -85,16 +87,16 @@ pub fn start(config: &Config) -> Result<Running> {
         member,
         started_ms: unix_ms(),
     });
-    // Before any of the log is applied: what the newest snapshot has brought.
-    let snapshot_bytes = state.reader().published().size.total_bytes;
     let log_bytes = config.log.snapshot_after_bytes;
+    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, &state);
     let core = Core::new(CoreParts {
         consensus,
         applier: Applier::new(state, member),
         disk,
         inbox,
         beacon,
-        checkpoints: Checkpoints::new(core_sender, snapshots, cluster, log_bytes, snapshot_bytes),
+        checkpoints,
+        slow_apply: config.slow_apply,
         tick: config.raft.heartbeat,
     });
     let (ending, ended) = oneshot::channel();
@@ -125,11 +127,12 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
 fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let holds = holds(state)?;
-    let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
     let consensus_config = consensus_config(config, data_dir.stamp());
     let replay = || {
+        let log = Log::new(LogDir::new(&data_dir.log(), log_options(config)));
         wal::replay(&log, cluster, member, holds.index).map_err(|error| {
-            let place = file_of(&error).map_or_else(|| data_dir.log(), |id| log.0.path_of(id));
+            let folder = data_dir.log();
+            let place = segment_of(&error).map_or(folder.clone(), |id| segment_path(&folder, id));
             anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
         })
     };
@@ -147,7 +150,7 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     data_dir.mark_born()?;
     let recovered = recovered.context("the log is empty right after it was begun")?;
     if let Some(place) = recovered.cut {
-        let file = log.0.path_of(place.segment).display().to_string();
+        let file = segment_path(&data_dir.log(), place.segment).display().to_string();
         tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
     Ok(Consensus::open(consensus_config, recovered, &holds)?)
@@ -230,7 +233,7 @@ fn load_engine(
 }
 
 /// The segment that an error of the log is about.
-fn file_of(error: &ReplayError) -> Option<SegmentId> {
+fn segment_of(error: &ReplayError) -> Option<SegmentId> {
     match error {
         ReplayError::List(_) => None,
         ReplayError::Read { segment, .. }
@@ -298,19 +301,37 @@ fn settings(config: &Config) -> Settings {
             .quota_bytes
             .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         quota: Quota(config.limits.quota_bytes),
+        slow_read: config.slow_apply,
+        slow_request: config.slow_request,
+        unread_view: UNREAD_VIEW_MAX,
     }
 }
 
-/// The folder of the log, read for replay.
-struct Log(LogDir);
+/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
+/// from one shares its memory: so each is read once and kept until replay is over.
+struct Log {
+    folder: LogDir,
+    read: RefCell<BTreeMap<SegmentId, Bytes>>,
+}
+
+impl Log {
+    fn new(folder: LogDir) -> Log {
+        Log { folder, read: RefCell::default() }
+    }
+}
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
+        self.folder.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        Ok(Bytes::from(self.0.read(segment).map_err(std::io::Error::other)?))
+        if let Some(bytes) = self.read.borrow().get(&segment) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
+        self.read.borrow_mut().insert(segment, bytes.clone());
+        Ok(bytes)
     }
 }
 

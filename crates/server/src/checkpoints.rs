@@ -1,14 +1,8 @@
 //! When a snapshot is written, and by whom: a thread of its own, from a view, while writes go on.
 //!
-//! The log since a snapshot is bounded in bytes, by the size of that snapshot's data: each snapshot
-//! costs at most about twice the log before it, however the data grows, and a restart replays at
-//! most about as much log as it loads data. (Measured against the data of the moment, a store that
-//! is only ever added to would never be due: its data grows as fast as its log.)
-//!
-//! ```text
-//! data at the snapshot   0     1     2           4                       8 MiB
-//! log                    ├──1──┼──1──┼─────2─────┼───────────4───────────┤
-//! ```
+//! A snapshot is due when the log has grown by twice what the last one held, so that snapshots cost
+//! at most half as many bytes as the log between them, and a restart replays at most about twice as
+//! much log as it loads data. For small data there is a floor: `--snapshot-log-bytes`.
 
 use std::sync::Arc;
 
@@ -28,15 +22,15 @@ pub struct Checkpoints {
     cluster: ClusterId,
     /// Never after less log than this.
     log_bytes_min: u64,
-    /// Size of the data at the snapshot under way, or the last one.
-    snapshot_bytes: u64,
     /// Log bytes since the snapshot under way, or the last one.
     log_bytes: u64,
+    /// Bytes of data in that snapshot.
+    last_bytes: u64,
     under_way: bool,
 }
 
 impl Checkpoints {
-    /// Writes into `snapshots`, of which the newest held data of `snapshot_bytes`, and reports to
+    /// Writes into `snapshots`, of which the newest held what `state` holds now, and reports to
     /// `core`.
     #[must_use]
     pub fn new(
@@ -44,15 +38,16 @@ impl Checkpoints {
         snapshots: Arc<SnapshotFiles>,
         cluster: ClusterId,
         log_bytes_min: u64,
-        snapshot_bytes: u64,
+        state: &State,
     ) -> Checkpoints {
+        let last_bytes = state.reader().published().size.total_bytes;
         Checkpoints {
             core,
             snapshots,
             cluster,
             log_bytes_min,
-            snapshot_bytes,
             log_bytes: 0,
+            last_bytes,
             under_way: false,
         }
     }
@@ -68,13 +63,11 @@ impl Checkpoints {
 
     /// Begins a snapshot of the published state if the log has grown enough.
     pub fn maybe_begin(&mut self, state: &State) {
-        let data_bytes = state.reader().published().size.total_bytes;
-        // What was compacted since need not be written again.
-        let due_bytes = self.snapshot_bytes.min(data_bytes).max(self.log_bytes_min);
+        let due_bytes = self.last_bytes.saturating_mul(2).max(self.log_bytes_min);
         if self.under_way || self.log_bytes < due_bytes {
             return;
         }
-        self.snapshot_bytes = data_bytes;
+        self.last_bytes = state.reader().published().size.total_bytes;
         let (index, term) = state.applied();
         let view = state.reader().engine_view();
         self.under_way = true;

@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use crate::checkpoints::Checkpoints;
 use crate::handle::{Beacon, Unserved};
 use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY};
+use crate::slow::SlowApply;
 use crate::watch_queue::WatchQueue;
 
 /// What reaches the core thread.
@@ -116,6 +117,7 @@ pub type ReadReply = oneshot::Sender<Result<(), Unserved>>;
 struct Wiring {
     beacon: Arc<Beacon>,
     checkpoints: Checkpoints,
+    slow: SlowApply,
     proposals: HashMap<RequestId, ProposalReply>,
     queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
     /// Reads that wait for the next round.
@@ -145,6 +147,8 @@ pub struct CoreParts {
     pub beacon: Arc<Beacon>,
     /// When to write snapshots.
     pub checkpoints: Checkpoints,
+    /// From when on applying is worth a warning.
+    pub slow_apply: Duration,
     /// One heartbeat.
     pub tick: Duration,
 }
@@ -163,6 +167,7 @@ impl Core {
             wiring: Wiring {
                 beacon: parts.beacon,
                 checkpoints: parts.checkpoints,
+                slow: SlowApply::new(parts.slow_apply),
                 proposals: HashMap::new(),
                 queries: HashMap::new(),
                 reads: Vec::new(),
@@ -321,6 +326,7 @@ impl Core {
             }
             ConsensusOutput::Apply(entries) => {
                 wiring.checkpoints.count(&entries);
+                wiring.slow.note(&entries);
                 applier_inbox.push_back(ApplierInput::Apply(entries));
             }
             ConsensusOutput::ReadAt { batch, index } => wiring.confirm(batch, index),
@@ -347,7 +353,9 @@ impl Core {
 
     fn applier_turn(&mut self) -> Result<(), CoreError> {
         let now = self.consensus.cluster_time(self.now_ms());
+        let begun = self.wiring.slow.begin();
         self.applier.turn(now, &mut self.applier_inbox, &mut self.wiring)?;
+        self.wiring.slow.end(begun);
         self.wiring.release_reads();
         Ok(())
     }

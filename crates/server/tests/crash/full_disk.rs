@@ -90,7 +90,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_losing_anything(
     for _ in 0..2 {
         member.kill();
         member.spawn();
-        member.wait_for_line("no room for the next log segment");
+        member.wait_for_lines("no room for the next log segment", 1);
     }
     std::fs::remove_file(disk.others()).expect("remove somebody else's file");
     member.wait_until_ready().expect("there is room again");

@@ -71,6 +71,28 @@ impl Member {
         assert_eq!(status.code(), Some(0), "a clean end");
     }
 
+    /// As [`Member::stop`], while the clients of this thread live on.
+    pub(crate) async fn stopped(self) -> Member {
+        self.beside(Member::stop).await
+    }
+
+    /// Waits until it has ended by itself, while the clients of this thread live on.
+    pub(crate) async fn ended(self) -> Member {
+        let wait = |member: &mut Member| {
+            let status = member.running.wait().expect("it ends in time");
+            assert_eq!(status.code(), Some(0), "a clean end");
+        };
+        self.beside(wait).await
+    }
+
+    async fn beside(mut self, work: impl FnOnce(&mut Member) + Send + 'static) -> Member {
+        let work = move || {
+            work(&mut self);
+            self
+        };
+        tokio::task::spawn_blocking(work).await.expect("the work does not panic")
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -77,7 +77,7 @@ async fn everything_is_there_after_a_restart() {
     let before = look(&member).await;
     assert_eq!(before.keys.count, 21);
     for round in 0..3 {
-        member.stop();
+        member = member.stopped().await;
         member.start_again();
         assert_eq!(look(&member).await, before, "start {round}");
     }
@@ -91,5 +91,5 @@ async fn everything_is_there_after_a_restart() {
     let response = kv.put(put("often", "x")).await.expect("put").into_inner();
     let revision = before.keys.header.expect("a header").revision;
     assert_eq!(response.header.expect("a header").revision, revision + 1);
-    member.stop();
+    member.stopped().await;
 }
