@@ -9,7 +9,7 @@
 //! so a client that has its answer finds its write in any read, and a watcher that has an event
 //! finds its revision readable.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +22,9 @@ use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
 use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State, Term};
 
 use crate::lessor::{KeepAlive, Lessor};
-use crate::limits::SWEEP_SLICES_PER_TURN;
+use crate::limits::{
+    ANSWERS_PER_PUBLISH, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS, SWEEP_SLICES_PER_TURN,
+};
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
 /// What happens to an [`Applier`].
@@ -43,6 +45,8 @@ pub enum ApplierInput {
     Watch(HubInput),
     /// One of the member's own commands did not enter the log.
     Refused(RequestId),
+    /// Nobody waits any more for the answers to these queries.
+    Withdrawn(BTreeSet<RequestId>),
     /// The log's disk is full: the cluster must not grow the data.
     LogFull,
 }
@@ -122,11 +126,21 @@ pub struct Applier {
     next_own_request: u64,
     /// Answers that wait until this member's alarm is raised.
     held: Vec<(Answer, Term)>,
-    alarm_request: Option<RequestId>,
+    alarm: Option<AlarmUnderWay>,
     /// Keep-alives of leases that are about to end.
     ending: Vec<(RequestId, LeaseId)>,
+    /// Keep-alives that wait for the log, with the time they came.
+    logging: Vec<(RequestId, LeaseId, ClusterTime)>,
     waiting_for_sweep: Vec<RequestId>,
     garbage: Garbage,
+}
+
+/// This member's alarm on its way through the log.
+#[derive(Clone, Copy, Debug)]
+struct AlarmUnderWay {
+    request: RequestId,
+    /// When to propose it again.
+    retry: ClusterTime,
 }
 
 /// Superseded versions that have not been removed yet.
@@ -156,8 +170,9 @@ impl Applier {
             standing: Standing::default(),
             next_own_request: OWN_REQUEST,
             held: Vec::new(),
-            alarm_request: None,
+            alarm: None,
             ending: Vec::new(),
+            logging: Vec::new(),
             waiting_for_sweep: Vec::new(),
             garbage: Garbage::None,
         }
@@ -184,6 +199,7 @@ impl Applier {
         let mut hub_inputs = Vec::new();
         let mut queries = Vec::new();
         let mut log_full = false;
+        let mut new_standing = false;
         for input in inbox.drain(..) {
             match input {
                 ApplierInput::Apply(entries) => {
@@ -191,23 +207,26 @@ impl Applier {
                         applied = Some(entry.index);
                         self.apply(entry, &mut answers)?;
                     }
+                    // A replay hands out a whole log in one turn: what it would pile up here is
+                    // shown piece by piece instead.
+                    if answers.len() >= ANSWERS_PER_PUBLISH {
+                        self.show(now, &mut answers, shell);
+                    }
                 }
                 ApplierInput::Standing(standing) => {
+                    new_standing = true;
                     self.standing = standing;
                     self.lessor.lead(standing.is_leader.then_some(standing.term), now);
                 }
                 ApplierInput::Query { request, query } => queries.push((request, query)),
                 ApplierInput::Watch(input) => hub_inputs.push(input),
-                ApplierInput::Refused(request) => {
-                    // Whatever it was is due again; only the alarm has somebody waiting for it.
-                    self.alarm_request = self.alarm_request.filter(|own| *own != request);
-                }
+                ApplierInput::Refused(request) => self.refused(request, now),
+                ApplierInput::Withdrawn(requests) => self.withdraw(&requests),
                 ApplierInput::LogFull => log_full = true,
             }
         }
         if applied.is_some() {
-            let events = self.state.publish();
-            self.tell_watchers(events, shell);
+            self.show(now, &mut answers, shell);
         }
         for input in hub_inputs {
             if let Some((stream, answer)) = self.hub.handle(input)
@@ -216,15 +235,16 @@ impl Applier {
                 shell.leave_word(stream, self.hub.lagging(stream));
             }
         }
-        self.reply(answers, shell);
-        if log_full && self.alarm_request.is_none() {
-            self.raise_nospace(shell);
+        if log_full && self.alarm.is_none() {
+            self.raise_nospace(now, shell);
         }
         for (request, query) in queries {
             self.answer(now, request, query, shell);
         }
+        if applied.is_some() || new_standing {
+            self.answer_late(now, shell);
+        }
         if let Some(index) = applied {
-            self.answer_ending(now, shell);
             shell.emit(ApplierOutput::Applied(index));
         }
         self.propose_due(now, shell);
@@ -234,7 +254,8 @@ impl Applier {
     /// When the next turn is needed even if nothing arrives.
     #[must_use]
     pub fn next_due(&self) -> Option<ClusterTime> {
-        self.lessor.next_due(self.state.leases())
+        let leases = self.lessor.next_due(self.state.leases());
+        self.alarm.map(|alarm| alarm.retry).into_iter().chain(leases).min()
     }
 
     /// What a turn without inputs would find to remove.
@@ -281,11 +302,28 @@ impl Applier {
         }
     }
 
+    /// Ends a turn of the state: readers first, then watchers, then those who wait for answers.
+    fn show(
+        &mut self,
+        now: ClusterTime,
+        answers: &mut Vec<(Answer, Term)>,
+        shell: &mut dyn ApplierShell,
+    ) {
+        let events = self.state.publish();
+        self.tell_watchers(events, shell);
+        self.reply(now, std::mem::take(answers), shell);
+    }
+
     /// Answers, except those that have to wait for this member's alarm.
-    fn reply(&mut self, answers: Vec<(Answer, Term)>, shell: &mut dyn ApplierShell) {
+    fn reply(
+        &mut self,
+        now: ClusterTime,
+        answers: Vec<(Answer, Term)>,
+        shell: &mut dyn ApplierShell,
+    ) {
         for (answer, term) in answers {
-            if Some(answer.request) == self.alarm_request {
-                self.alarm_request = None;
+            if self.alarm.is_some_and(|alarm| alarm.request == answer.request) {
+                self.alarm = None;
                 for (held, term) in self.held.drain(..) {
                     shell.emit(ApplierOutput::Reply(held, term));
                 }
@@ -297,15 +335,34 @@ impl Applier {
                 shell.emit(ApplierOutput::Reply(answer, term));
             }
         }
-        if !self.held.is_empty() && self.alarm_request.is_none() {
-            self.raise_nospace(shell);
+        if !self.held.is_empty() && self.alarm.is_none() {
+            self.raise_nospace(now, shell);
         }
     }
 
-    fn raise_nospace(&mut self, shell: &mut dyn ApplierShell) {
+    fn raise_nospace(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
         let alarm = AlarmType::NoSpace as i32;
         let raise = Alarm { action: 1, member: self.member.0, alarm };
-        self.alarm_request = Some(self.propose(Operation::Alarm(raise), shell));
+        let request = self.propose(Operation::Alarm(raise), shell);
+        let retry = ClusterTime(now.0.saturating_add(OWN_COMMAND_RETRY_MS));
+        self.alarm = Some(AlarmUnderWay { request, retry });
+    }
+
+    /// A command of this member's own did not enter the log. It is proposed again after a pause: at
+    /// once it would be refused again, and the disk, whose report makes room, would never be heard.
+    fn refused(&mut self, request: RequestId, now: ClusterTime) {
+        match &mut self.alarm {
+            Some(alarm) if alarm.request == request => {
+                alarm.retry = ClusterTime(now.0.saturating_add(OWN_COMMAND_PAUSE_MS));
+            }
+            _ => self.lessor.refused(now),
+        }
+    }
+
+    fn withdraw(&mut self, requests: &BTreeSet<RequestId>) {
+        self.ending.retain(|(request, _)| !requests.contains(request));
+        self.logging.retain(|(request, ..)| !requests.contains(request));
+        self.waiting_for_sweep.retain(|request| !requests.contains(request));
     }
 
     fn answer(
@@ -316,12 +373,10 @@ impl Applier {
         shell: &mut dyn ApplierShell,
     ) {
         let answer = match query {
-            Query::KeepAlive(id) => match self.lessor.keep_alive(self.state.leases(), id, now) {
-                KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
-                KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
-                KeepAlive::NotLeader => QueryAnswer::NotLeader,
-                KeepAlive::Ending => return self.ending.push((request, id)),
-            },
+            Query::KeepAlive(id) => {
+                let kept = self.lessor.keep_alive(self.state.leases(), id, now);
+                return self.answer_keep_alive(request, id, now, kept, shell);
+            }
             Query::TimeToLive(..) | Query::Leases if !self.standing.is_leader => {
                 QueryAnswer::NotLeader
             }
@@ -344,14 +399,40 @@ impl Applier {
         Some(LeaseInfo { granted_s: lease.ttl_s, remaining_s: remaining_ms / 1000, keys })
     }
 
-    /// Keep-alives that came too late are answered when the lease is gone.
-    fn answer_ending(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
+    fn answer_keep_alive(
+        &mut self,
+        request: RequestId,
+        id: LeaseId,
+        asked: ClusterTime,
+        kept: KeepAlive,
+        shell: &mut dyn ApplierShell,
+    ) {
+        let answer = match kept {
+            KeepAlive::Renewed { ttl_s } => QueryAnswer::KeepAlive(Some(ttl_s)),
+            KeepAlive::Unknown => QueryAnswer::KeepAlive(None),
+            KeepAlive::NotLeader => QueryAnswer::NotLeader,
+            KeepAlive::Ending => return self.ending.push((request, id)),
+            KeepAlive::Logging => return self.logging.push((request, id, asked)),
+        };
+        shell.emit(ApplierOutput::Answer(request, answer));
+    }
+
+    /// Keep-alives that had to wait are answered when their renewal is in the log, or the lease is
+    /// gone.
+    fn answer_late(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
+        for (request, id, asked) in std::mem::take(&mut self.logging) {
+            let kept = self.lessor.logged(self.state.leases(), id, asked, now);
+            self.answer_keep_alive(request, id, asked, kept, shell);
+        }
         for (request, id) in std::mem::take(&mut self.ending) {
             self.answer(now, request, Query::KeepAlive(id), shell);
         }
     }
 
     fn propose_due(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
+        if self.alarm.is_some_and(|alarm| alarm.retry <= now) {
+            self.raise_nospace(now, shell);
+        }
         let mut due = Vec::new();
         self.lessor.due(self.state.leases(), now, |operation| due.push(operation));
         for operation in due {

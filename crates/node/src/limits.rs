@@ -60,12 +60,17 @@ const _: () = assert!((BATCH_BYTES_MAX as u64) < SEGMENT_BYTES);
 const _: () = assert!(REWRITE_BYTES_MAX < SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_TICKS < ELECTION_TICKS);
 
-/// Renewals are written down so often at most, in milliseconds of cluster time.
-pub const LEASE_RENEWAL_LOG_INTERVAL_MS: u64 = 1000;
+/// Milliseconds of cluster time that the log's newest renewal of a lease speaks for: renewals within
+/// it are answered without being logged, and a lease that a new leader inherits ends later by it.
+pub const LEASE_RENEWAL_GRACE_MS: u64 = 1000;
 
-/// An expiry that has not been applied is proposed again after this, in milliseconds: etcd's
-/// request timeout at default settings.
-pub const LEASE_EXPIRY_RETRY_MS: u64 = 7000;
+/// A command of the member's own that has not been applied is proposed again after this, in
+/// milliseconds: etcd's request timeout at default settings.
+pub const OWN_COMMAND_RETRY_MS: u64 = 7000;
+
+/// How long the member's own commands wait once the log has refused one, in milliseconds: long enough
+/// for the disk to take something in between, short enough for a client that waits.
+pub const OWN_COMMAND_PAUSE_MS: u64 = 100;
 
 /// Slices of sweeping in one turn of the applier.
 pub const SWEEP_SLICES_PER_TURN: usize = 4;
@@ -75,3 +80,7 @@ pub const COMPACTION_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
 
 /// Time between two automatic compactions of a policy by revisions, in milliseconds; etcd's.
 pub const COMPACTION_REVISIONS_INTERVAL_MS: u64 = 5 * 60 * 1000;
+
+/// Answers that one turn of the applier gathers before it shows what it has done: more than any
+/// turn has with clients, so that only a replay is cut into pieces.
+pub const ANSWERS_PER_PUBLISH: usize = 16_384;

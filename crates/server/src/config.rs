@@ -57,6 +57,10 @@ use settings::{Given, Settings};
 /// Requests above this size are etcd's advice against.
 pub const RECOMMENDED_REQUEST_BYTES: u64 = 10 * 1024 * 1024;
 
+/// Requests cannot be allowed to be larger than this: each becomes one record of the log, and is in
+/// memory a few times on its way.
+pub const REQUEST_BYTES_MAX: u64 = 128 << 20;
+
 /// A configuration and what there is to say about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -95,10 +99,16 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// From when on applying a command is logged as slow.
     pub slow_apply: Duration,
+    /// From when on a request is logged as slow.
+    pub slow_request: Duration,
     /// How client connections are kept alive.
     pub keepalive: Keepalive,
     /// Whether JSON is served under `/v3/`.
     pub json_gateway: bool,
+    /// Whose web pages may call: origins, or `*` for all.
+    pub cors: Vec<String>,
+    /// Whether other processes may listen on the same ports.
+    pub share_ports: bool,
     /// What is logged and where.
     pub logging: Logging,
     /// Features that are on.
@@ -183,7 +193,8 @@ pub enum AutoCompaction {
 pub struct Keepalive {
     /// Silence after which the client is pinged; `None` is never.
     pub interval: Option<Duration>,
-    /// How long the client may take to answer; `None` is for ever.
+    /// How long the client may take to answer; `None`: it is never pinged, for the answer would
+    /// make no difference.
     pub timeout: Option<Duration>,
 }
 

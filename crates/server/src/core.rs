@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use crate::checkpoints::Checkpoints;
 use crate::handle::{Beacon, Unserved};
 use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY};
+use crate::slow::SlowApply;
 use crate::watch_queue::WatchQueue;
 
 /// What reaches the core thread.
@@ -42,12 +43,12 @@ pub enum CoreInput {
         /// The encoded command.
         command: Bytes,
         /// Where the answer goes, with the term of its entry.
-        reply: oneshot::Sender<Result<(Answer, Term), Unserved>>,
+        reply: ProposalReply,
     },
     /// Tell when a view is linearizable.
     ReadBarrier {
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<(), Unserved>>,
+        reply: ReadReply,
     },
     /// Ask the owner of the data.
     Query {
@@ -107,18 +108,24 @@ pub struct Core {
     log_failure: Option<LogError>,
 }
 
+/// Where the answer to a command goes, with the term of its entry.
+pub type ProposalReply = oneshot::Sender<Result<(Answer, Term), Unserved>>;
+/// Where a reader hears that it may read.
+pub type ReadReply = oneshot::Sender<Result<(), Unserved>>;
+
 /// Who waits for what.
 struct Wiring {
     beacon: Arc<Beacon>,
     checkpoints: Checkpoints,
-    proposals: HashMap<RequestId, oneshot::Sender<Result<(Answer, Term), Unserved>>>,
+    slow: SlowApply,
+    proposals: HashMap<RequestId, ProposalReply>,
     queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
     /// Reads that wait for the next round.
-    reads: Vec<oneshot::Sender<Result<(), Unserved>>>,
+    reads: Vec<ReadReply>,
     /// Reads that wait for a round under way.
-    rounds: HashMap<ReadBatch, Vec<oneshot::Sender<Result<(), Unserved>>>>,
+    rounds: HashMap<ReadBatch, Vec<ReadReply>>,
     /// Confirmed reads that wait until an entry is applied.
-    confirmed: Vec<(LogIndex, Vec<oneshot::Sender<Result<(), Unserved>>>)>,
+    confirmed: Vec<(LogIndex, Vec<ReadReply>)>,
     next_batch: u64,
     watchers: HashMap<StreamId, Arc<WatchQueue>>,
     applied: LogIndex,
@@ -140,6 +147,8 @@ pub struct CoreParts {
     pub beacon: Arc<Beacon>,
     /// When to write snapshots.
     pub checkpoints: Checkpoints,
+    /// From when on applying is worth a warning.
+    pub slow_apply: Duration,
     /// One heartbeat.
     pub tick: Duration,
 }
@@ -158,6 +167,7 @@ impl Core {
             wiring: Wiring {
                 beacon: parts.beacon,
                 checkpoints: parts.checkpoints,
+                slow: SlowApply::new(parts.slow_apply),
                 proposals: HashMap::new(),
                 queries: HashMap::new(),
                 reads: Vec::new(),
@@ -316,6 +326,7 @@ impl Core {
             }
             ConsensusOutput::Apply(entries) => {
                 wiring.checkpoints.count(&entries);
+                wiring.slow.note(&entries);
                 applier_inbox.push_back(ApplierInput::Apply(entries));
             }
             ConsensusOutput::ReadAt { batch, index } => wiring.confirm(batch, index),
@@ -342,7 +353,9 @@ impl Core {
 
     fn applier_turn(&mut self) -> Result<(), CoreError> {
         let now = self.consensus.cluster_time(self.now_ms());
+        let begun = self.wiring.slow.begin();
         self.applier.turn(now, &mut self.applier_inbox, &mut self.wiring)?;
+        self.wiring.slow.end(begun);
         self.wiring.release_reads();
         Ok(())
     }

@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -41,6 +42,7 @@ use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
 use crate::listen::Shutdown;
+use crate::slow;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
@@ -57,8 +59,10 @@ mod maintenance;
 pub mod permit;
 mod range_stream;
 mod read;
+mod size;
 mod snapshot;
 pub mod status;
+mod unread;
 mod watch;
 
 /// The version of etcd's storage that a snapshot claims to be.
@@ -100,6 +104,10 @@ pub enum ResponseFuture {
         handler: Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
         /// What was called.
         path: PathAndQuery,
+        /// When it was.
+        begun: Instant,
+        /// From when on it is slow.
+        slow: Duration,
     },
 }
 
@@ -153,7 +161,8 @@ impl Services {
             }
             _ => return ready(Status::unimplemented(format!("unknown service {service}"))),
         };
-        ResponseFuture::Running { handler, path }
+        let slow = self.shell.handle.settings().slow_request;
+        ResponseFuture::Running { handler, path, begun: Instant::now(), slow }
     }
 
     /// What is asked of every call, whatever the service, in etcd's order.
@@ -184,17 +193,20 @@ impl Future for ResponseFuture {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
-        let (handler, path) = match &mut *self {
+        let (handler, path, begun, slow) = match &mut *self {
             ResponseFuture::Ready(response) => {
                 return Poll::Ready(response.take().expect("a future is not polled after its end"));
             }
-            ResponseFuture::Running { handler, path } => (handler, path),
+            ResponseFuture::Running { handler, path, begun, slow } => (handler, path, begun, slow),
         };
         // Nothing is left half done: handlers own no state, they convert and hand over.
         let poll = AssertUnwindSafe(|| handler.as_mut().poll(context));
         match std::panic::catch_unwind(poll) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => Poll::Ready(with_etcds_status(response, path)),
+            Ok(Poll::Ready(Ok(response))) => {
+                slow::unary(*begun, *slow, path.path());
+                Poll::Ready(with_etcds_status(response, path))
+            }
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_panic) => {
                 tracing::error!(path = path.path(), "a request handler panicked");
@@ -234,8 +246,17 @@ impl Shell {
         Err(EtcdError::NoSpace)
     }
 
-    /// Puts an operation into the log and waits until this member has applied it.
-    async fn propose(&self, operation: Operation) -> Result<(Header, Outcome), EtcdError> {
+    /// Puts the operation of an admitted request into the log and waits until this member has
+    /// applied it.
+    async fn propose(
+        &self,
+        operation: Operation,
+        permit: &Permit,
+    ) -> Result<(Header, Outcome), EtcdError> {
+        let logged_bytes = size::logged_bytes(permit.request_bytes(), self.handle.member_id());
+        if logged_bytes > self.handle.settings().max_request_bytes {
+            return Err(EtcdError::RequestTooLarge);
+        }
         let answer = self.handle.propose(operation).await?;
         Ok((answer.header, answer.applied?))
     }

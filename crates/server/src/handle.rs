@@ -63,9 +63,6 @@ pub enum Unserved {
     /// Too much is waiting already; nothing was written.
     #[error("too many requests")]
     TooManyRequests,
-    /// The command is larger than a request may be; nothing was written.
-    #[error("request is too large")]
-    RequestTooLarge,
 }
 
 /// Settings that handlers need, fixed at the start.
@@ -73,7 +70,7 @@ pub enum Unserved {
 pub struct Settings {
     /// Entries of each list of a transaction.
     pub max_txn_ops: usize,
-    /// Encoded size of a command.
+    /// Size of a request as etcd logs it.
     pub max_request_bytes: usize,
     /// How long a proposal or a read barrier may take.
     pub request_timeout: Duration,
@@ -87,6 +84,12 @@ pub struct Settings {
     pub quota_setting: i64,
     /// The quota as enforced.
     pub quota: Quota,
+    /// From when on a read is logged as slow.
+    pub slow_read: Duration,
+    /// From when on a request is logged as slow.
+    pub slow_request: Duration,
+    /// How long a client may leave a view of the data unread.
+    pub unread_view: Duration,
 }
 
 /// What `Status` tells.
@@ -237,9 +240,6 @@ impl NodeHandle {
     pub async fn propose(&self, operation: Operation) -> Result<Answer, Unserved> {
         let request = RequestId(self.0.next_request.fetch_add(1, Ordering::Relaxed));
         let command = Command::new(request, operation).encode_to_vec();
-        if command.len() > self.0.settings.max_request_bytes {
-            return Err(Unserved::RequestTooLarge);
-        }
         let (reply, answer) = oneshot::channel();
         let command = Bytes::from(command);
         self.send(CoreInput::Propose { request, command, reply })?;

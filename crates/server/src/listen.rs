@@ -1,10 +1,13 @@
-//! The client port: sockets, the threads behind them, and how they stop.
+//! The doors of a member: sockets, the threads behind them, and how they stop.
 //!
 //! ```text
 //!  TCP, unix sockets ─▶ acceptor ─▶ dealt out in turn ─▶ thread 1: its connections, one runtime
 //!                                                   └──▶ thread 2: …
 //!  connection ─▶ HTTP/1 or HTTP/2 by its first bytes ─▶ gRPC by content type, else HTTP
 //! ```
+//!
+//! A [`Door`] is a socket and what is served behind it: clients find gRPC and HTTP behind one door
+//! or behind two, monitoring and other members have doors of their own. All share the threads.
 //!
 //! Each thread runs a single-threaded runtime: handlers are short and hand their work over, and one
 //! runtime over several threads costs a quarter more per request. A connection stays where it was
@@ -17,22 +20,46 @@
 //! Stopping is bounded: no new connections and streams, unary requests may finish within the
 //! grace period, watches and keep-alives end with `Unavailable`; then what is left is cut.
 //!
-//! What it does not do: TLS, and listeners for peers.
+//! What it does not do: TLS.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
 use tokio_util::sync::CancellationToken;
 
+use crate::grpc::Services;
+
 mod accept;
+mod bind;
 mod connection;
 mod threads;
 
+pub use bind::{BindError, Bound, ListenAddress, SocketOptions};
 pub use threads::Frontend;
+
+/// A socket and what is behind it.
+#[derive(Debug)]
+pub struct Door {
+    /// Where connections come in.
+    pub bound: Bound,
+    /// What they find.
+    pub serves: Serves,
+}
+
+/// What connections find.
+#[derive(Clone)]
+pub struct Serves {
+    /// The services, if there are any behind this door.
+    pub grpc: Option<Services>,
+    /// Answers everything else.
+    pub http: Router,
+}
+
+impl std::fmt::Debug for Serves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serves").field("grpc", &self.grpc.is_some()).finish_non_exhaustive()
+    }
+}
 
 /// How the shell stops.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +70,7 @@ pub struct Shutdown {
     pub closed: CancellationToken,
 }
 
-/// What the threads and connections of the client port are told.
+/// What threads and connections are told.
 #[derive(Clone, Debug)]
 pub struct ListenSettings {
     /// Threads that serve connections.
@@ -89,87 +116,6 @@ pub fn connections_max() -> usize {
         files.saturating_sub(FILES_RESERVED).clamp(1, CONNECTIONS_MAX_UNLIMITED)
     });
     usize::try_from(connections).expect("bounded by CONNECTIONS_MAX_UNLIMITED")
-}
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A port.
-    Tcp(SocketAddr),
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
-
-/// A socket that listens; nobody accepts from it yet.
-#[derive(Debug)]
-pub enum Bound {
-    /// A port.
-    Tcp(std::net::TcpListener),
-    /// A socket in the file system.
-    Unix(UnixListener, PathBuf),
-}
-
-/// Why an address could not be bound.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The port is taken, or is not ours to take.
-    #[error("listen on {address}")]
-    Tcp {
-        /// Which.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// As above.
-    #[error("listen on the unix socket {}", path.display())]
-    Unix {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl Bound {
-    /// Takes an address. A socket file that an earlier run has left behind is replaced.
-    ///
-    /// # Errors
-    /// Somebody else has it, or it does not exist here.
-    pub fn bind(address: &ListenAddress) -> Result<Bound, BindError> {
-        match address {
-            ListenAddress::Tcp(address) => bind_tcp(*address)
-                .map(Bound::Tcp)
-                .map_err(|source| BindError::Tcp { address: *address, source }),
-            ListenAddress::Unix(path) => bind_unix(path)
-                .map(|listener| Bound::Unix(listener, path.clone()))
-                .map_err(|source| BindError::Unix { path: path.clone(), source }),
-        }
-    }
-
-    /// The port that was given out, for an address that asked for any.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Bound::Tcp(listener) => listener.local_addr().ok().map(|address| address.port()),
-            Bound::Unix(..) => None,
-        }
-    }
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    // Only ever a socket: a typing error must not cost anybody a file.
-    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 #[cfg(test)]

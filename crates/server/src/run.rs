@@ -17,30 +17,31 @@ use crate::compactor;
 use crate::config::{BindAddress, Config, Url};
 use crate::core::CoreInput;
 use crate::grpc::Services;
-use crate::http;
-use crate::listen::{Bound, Frontend, ListenAddress, ListenSettings, Shutdown};
+use crate::handle::NodeHandle;
+use crate::http::{self, Origins};
+use crate::listen::{
+    Bound, Door, Frontend, ListenAddress, ListenSettings, Serves, Shutdown, SocketOptions,
+};
 
 /// Runs a member until it is told to stop.
 ///
 /// # Errors
 /// It could not start, or it had to stop because it could not keep its promises any more.
 pub fn run(config: &Config) -> Result<()> {
-    let clients = bind(&config.listen.client)?;
-    // Held, so that nobody else takes what this member has told its cluster.
-    let _peers = bind(&config.listen.peer)?;
+    let sockets = Sockets::bind(config)?;
     let member = boot::start(config)?;
     let runtime =
         Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(serve(config, member, clients))
+    runtime.block_on(serve(config, member, sockets))
 }
 
-async fn serve(config: &Config, mut member: Running, clients: Vec<Bound>) -> Result<()> {
+async fn serve(config: &Config, mut member: Running, sockets: Sockets) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
     let shutdown = Shutdown::default();
     let mut frontend = None;
     tokio::select! {
-        ready = begin(config, &member, clients, &shutdown) => frontend = Some(ready?),
+        ready = begin(config, &member, sockets, &shutdown) => frontend = Some(ready?),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -58,19 +59,19 @@ async fn serve(config: &Config, mut member: Running, clients: Vec<Bound>) -> Res
 async fn begin(
     config: &Config,
     member: &Running,
-    clients: Vec<Bound>,
+    sockets: Sockets,
     shutdown: &Shutdown,
 ) -> Result<Frontend> {
     member.become_ready(config).await?;
     let handle = &member.handle;
     let settings = handle.settings();
     let mut listen = ListenSettings::new(settings.request_timeout, settings.max_concurrent_streams);
-    listen.keepalive_interval = config.keepalive.interval;
+    // A ping whose answer makes no difference need not be sent.
+    listen.keepalive_interval = config.keepalive.timeout.and(config.keepalive.interval);
     listen.keepalive_timeout = config.keepalive.timeout.unwrap_or(listen.keepalive_timeout);
     let services = Services::new(handle.clone(), shutdown.clone());
-    let router = http::router(handle.clone());
-    let frontend = Frontend::start(clients, services, router, shutdown, &listen)
-        .context("start the client port")?;
+    let doors = sockets.doors(handle, services, Origins(config.cors.clone().into()));
+    let frontend = Frontend::start(doors, shutdown, &listen).context("start to serve")?;
     for url in &config.listen.client {
         tracing::info!(
             traffic = "grpc+http",
@@ -108,13 +109,50 @@ fn stop(member: Running, frontend: Option<Frontend>, shutdown: &Shutdown) -> Res
     Ok(())
 }
 
-fn bind(urls: &[Url]) -> Result<Vec<Bound>> {
-    let bind = |url: &Url| -> Result<Bound> {
-        let address = match url.bind_address()? {
-            BindAddress::Tcp(address) => ListenAddress::Tcp(address),
-            BindAddress::Unix(path) => ListenAddress::Unix(path),
+/// The sockets of a member, each for its kind of visitors.
+struct Sockets {
+    clients: Vec<Bound>,
+    http: Vec<Bound>,
+    peers: Vec<Bound>,
+    monitoring: Vec<Bound>,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Sockets> {
+        let options = SocketOptions { reuse_port: config.share_ports };
+        let bind = |urls: &[Url]| -> Result<Vec<Bound>> {
+            urls.iter().map(|url| Ok(Bound::bind(&address(url)?, options)?)).collect()
         };
-        Ok(Bound::bind(&address)?)
-    };
-    urls.iter().map(bind).collect()
+        Ok(Sockets {
+            clients: bind(&config.listen.client)?,
+            http: bind(&config.listen.http)?,
+            peers: bind(&config.listen.peer)?,
+            monitoring: bind(&config.listen.metrics)?,
+        })
+    }
+
+    fn doors(self, handle: &NodeHandle, services: Services, origins: Origins) -> Vec<Door> {
+        let full = http::router(handle.clone(), origins);
+        let plain = |http| Serves { grpc: None, http };
+        // HTTP that has doors of its own is not behind those of gRPC as well.
+        let beside_grpc = if self.http.is_empty() { full.clone() } else { http::nothing() };
+        let clients = Serves { grpc: Some(services), http: beside_grpc };
+        let kinds = [
+            (self.clients, clients),
+            (self.http, plain(full)),
+            (self.peers, plain(http::peers(handle.clone()))),
+            (self.monitoring, plain(http::monitoring(handle.clone()))),
+        ];
+        let doors = kinds.into_iter().flat_map(|(sockets, serves)| {
+            sockets.into_iter().map(move |bound| Door { bound, serves: serves.clone() })
+        });
+        doors.collect()
+    }
+}
+
+fn address(url: &Url) -> Result<ListenAddress> {
+    Ok(match url.bind_address()? {
+        BindAddress::Tcp(address) => ListenAddress::Tcp(address),
+        BindAddress::Unix(path) => ListenAddress::Unix(path),
+    })
 }

@@ -24,7 +24,9 @@ use tokio::sync::oneshot;
 use crate::core::{CoreInput, CoreReceiver};
 use crate::grpc::Services;
 use crate::handle::{Beacon, HandleParts, NodeHandle, Settings, Unserved};
-use crate::listen::{Bound, Frontend, ListenAddress, ListenSettings, Shutdown};
+use crate::listen::{
+    Bound, Door, Frontend, ListenAddress, ListenSettings, Serves, Shutdown, SocketOptions,
+};
 use crate::watch_queue::WatchQueue;
 
 pub(crate) const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
@@ -54,6 +56,9 @@ pub(crate) fn settings() -> Settings {
         max_concurrent_streams: u32::MAX,
         quota_setting: 0,
         quota: Quota(Some(64 << 20)),
+        slow_read: Duration::from_secs(1),
+        slow_request: Duration::from_secs(1),
+        unread_view: Duration::from_secs(600),
     }
 }
 
@@ -80,17 +85,19 @@ impl ToyMember {
             member: MEMBER,
             started_ms: 1,
         });
-        let bound = Bound::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()));
+        let any = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let bound = Bound::bind(&any, SocketOptions::default());
         let bound = bound.expect("a free port");
         let port = bound.port().expect("it has a port");
         let shutdown = Shutdown::default();
-        let services = Services::new(handle.clone(), shutdown.clone());
-        let http = crate::http::router(handle.clone());
+        let grpc = Some(Services::new(handle.clone(), shutdown.clone()));
+        let serves =
+            Serves { grpc, http: crate::http::router(handle.clone(), crate::http::Origins::all()) };
         let listen = ListenSettings {
             threads: 2,
             ..ListenSettings::new(Duration::from_secs(5), settings.max_concurrent_streams)
         };
-        let frontend = Frontend::start(vec![bound], services, http, &shutdown, &listen);
+        let frontend = Frontend::start(vec![Door { bound, serves }], &shutdown, &listen);
         let frontend = Some(frontend.expect("threads can be started"));
         ToyMember { handle, shutdown, port, frontend, beacon, core: Some(thread) }
     }

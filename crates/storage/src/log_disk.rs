@@ -161,6 +161,12 @@ impl LogDir {
         Ok(self.files.read(&name).map_err(FileError::new("read", &self.path.join(name)))?)
     }
 
+    /// Where a segment is or would be.
+    #[must_use]
+    pub fn path_of(&self, segment: SegmentId) -> PathBuf {
+        self.path.join(segment_name(segment))
+    }
+
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.
     ///
     /// # Errors

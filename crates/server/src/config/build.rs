@@ -10,7 +10,7 @@ use super::settings::Settings;
 
 use super::{
     AutoCompaction, Config, Engine, Keepalive, Limits, Listeners, Loaded, LogFiles, LogFormat,
-    LogLevel, LogOutput, Logging, RECOMMENDED_REQUEST_BYTES, RaftTiming,
+    LogLevel, LogOutput, Logging, RECOMMENDED_REQUEST_BYTES, REQUEST_BYTES_MAX, RaftTiming,
 };
 
 /// What etcd uses when the quota is not set.
@@ -25,8 +25,6 @@ const PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(600);
 const PERIOD_SECONDS_MAX: u64 = i64::MAX.unsigned_abs() / 1_000_000_000;
 /// A lost leader must be noticed within this.
 const ELECTION_MS_MAX: u64 = 50_000;
-/// A request becomes one entry of the log, whose length has 32 bits.
-const REQUEST_BYTES_MAX: u64 = 1 << 30;
 /// Room for the operations of a transaction is reserved in one piece.
 const TXN_OPS_MAX: u64 = 1 << 24;
 /// Below this a segment holds too few requests, above it preallocation stalls the disk.
@@ -58,11 +56,14 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
         auto_compaction: auto_compaction(&settings)?,
         watch_progress_interval: progress_interval(&mut settings),
         slow_apply: settings.duration("warning-apply-duration").as_std(),
+        slow_request: settings.duration("warning-unary-request-duration").as_std(),
         keepalive: Keepalive {
             interval: positive(&settings, "grpc-keepalive-interval"),
             timeout: positive(&settings, "grpc-keepalive-timeout"),
         },
         json_gateway: settings.switch("enable-grpc-gateway"),
+        cors: settings.texts("cors").to_vec(),
+        share_ports: settings.switch("socket-reuse-port"),
         logging,
         gates: settings.gates("feature-gates"),
         name,

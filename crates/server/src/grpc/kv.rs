@@ -17,11 +17,12 @@ use super::convert::response;
 use super::drain::UntilDrained;
 use super::range_stream::RangeStream;
 use super::status::EtcdError;
+use super::unread::WhileRead;
 use super::{Shell, mismatched};
 
 #[tonic::async_trait]
 impl Kv for Shell {
-    type RangeStreamStream = UntilDrained<RangeStream<RangeCursor>>;
+    type RangeStreamStream = UntilDrained<WhileRead<RangeStream<RangeCursor>>>;
 
     async fn range(
         &self,
@@ -47,15 +48,16 @@ impl Kv for Shell {
         }
         let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
+        let stream = WhileRead::new(stream, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         self.check_quota(request::put_cost(&request)).await?;
         let put = request::put(request)?;
-        match self.propose(Operation::Put(put)).await? {
+        match self.propose(Operation::Put(put), &permit).await? {
             (header, Outcome::Put(outcome)) => {
                 let header = response::header_at(header, outcome.revision.0);
                 Ok(Response::new(response::put(header, outcome)))
@@ -69,9 +71,9 @@ impl Kv for Shell {
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         let delete = request::delete_range(request)?;
-        match self.propose(Operation::DeleteRange(delete)).await? {
+        match self.propose(Operation::DeleteRange(delete), &permit).await? {
             (header, Outcome::DeleteRange(outcome)) => {
                 let header = response::header_at(header, outcome.revision.0);
                 Ok(Response::new(response::delete_range(header, outcome)))
@@ -82,12 +84,12 @@ impl Kv for Shell {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         self.check_quota(request::txn_cost(&request)).await?;
         let txn = request::txn(request, self.handle.settings().max_txn_ops)?;
         let kind = request::txn_kind(&txn);
         let (header, outcome) = if kind == TxnKind::Writes {
-            match self.propose(Operation::Txn(txn)).await? {
+            match self.propose(Operation::Txn(txn), &permit).await? {
                 (header, Outcome::Txn(outcome)) => (header, outcome),
                 (_, other) => mismatched(&other),
             }
@@ -107,8 +109,8 @@ impl Kv for Shell {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         let CompactionRequest { revision, physical } = request.into_inner();
-        let _permit = self.admit(&CompactionRequest { revision, physical })?;
-        let compacted = self.propose(Operation::Compact(Compact { revision })).await;
+        let permit = self.admit(&CompactionRequest { revision, physical })?;
+        let compacted = self.propose(Operation::Compact(Compact { revision }), &permit).await;
         // One that comes too late still waits for those before it, and only then fails.
         if physical && matches!(compacted, Ok(_) | Err(EtcdError::Compacted)) {
             self.handle.wait_swept().await.map_err(EtcdError::from)?;

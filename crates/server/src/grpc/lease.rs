@@ -34,14 +34,14 @@ impl Lease for Shell {
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         self.check_quota(LEASE_OVERHEAD_BYTES).await?;
         let grant = LeaseGrant {
             id: if request.id == 0 { self.handle.new_lease_id() } else { request.id },
             ttl_s: request.ttl,
             ttl_min_s: self.handle.settings().lease_ttl_min_s,
         };
-        match self.propose(Operation::LeaseGrant(grant)).await? {
+        match self.propose(Operation::LeaseGrant(grant), &permit).await? {
             (header, Outcome::LeaseGrant { id, ttl_s }) => Ok(Response::new(LeaseGrantResponse {
                 header: response::header(header),
                 id: id.0,
@@ -57,9 +57,9 @@ impl Lease for Shell {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let request = request.into_inner();
-        let _permit = self.admit(&request)?;
+        let permit = self.admit(&request)?;
         let revoke = Operation::LeaseRevoke(LeaseRevoke { id: request.id });
-        let (header, _) = self.propose(revoke).await?;
+        let (header, _) = self.propose(revoke, &permit).await?;
         Ok(Response::new(LeaseRevokeResponse { header: response::header(header) }))
     }
 

@@ -4,6 +4,7 @@
 /// with "too many requests". Far above what a healthy member ever has in flight: it bounds memory,
 /// not load.
 pub const IN_FLIGHT_BYTES_MAX: u64 = 256 << 20;
+const _: () = assert!(IN_FLIGHT_BYTES_MAX > crate::config::REQUEST_BYTES_MAX);
 
 /// Charged for each request on top of its own bytes: what a task and its answer take.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 512;

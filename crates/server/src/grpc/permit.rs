@@ -28,6 +28,15 @@ pub struct Permits {
 pub struct Permit {
     taken_bytes: Arc<AtomicU64>,
     bytes: u64,
+    request_bytes: usize,
+}
+
+impl Permit {
+    /// The size of the request.
+    #[must_use]
+    pub fn request_bytes(&self) -> usize {
+        self.request_bytes
+    }
 }
 
 impl Default for Permits {
@@ -51,7 +60,7 @@ impl Permits {
         let bytes = request_bytes as u64 + REQUEST_OVERHEAD_BYTES;
         let taken = self.taken_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // Gives the bytes back on its way out if they are too many.
-        let permit = Permit { taken_bytes: Arc::clone(&self.taken_bytes), bytes };
+        let permit = Permit { taken_bytes: Arc::clone(&self.taken_bytes), bytes, request_bytes };
         if taken > self.bytes_max { Err(EtcdError::TooManyRequests) } else { Ok(permit) }
     }
 

@@ -182,7 +182,6 @@ impl From<Unserved> for EtcdError {
             Unserved::NoLeader => EtcdError::NoLeader,
             Unserved::LeaderChanged => EtcdError::LeaderChanged,
             Unserved::TooManyRequests => EtcdError::TooManyRequests,
-            Unserved::RequestTooLarge => EtcdError::RequestTooLarge,
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::toy_member::ToyMember;
 
 async fn ask(member: &ToyMember, method: &str, path: &str) -> (Response<()>, String) {
     let request = http::Request::builder().method(method).uri(path).body(Body::empty());
-    let response = router(member.handle.clone()).oneshot(request.expect("a request")).await;
+    let response =
+        router(member.handle.clone(), Origins::all()).oneshot(request.expect("a request")).await;
     let (parts, body) = response.expect("never fails").into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body");
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).expect("text"))

@@ -20,6 +20,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// A connection on its way to its thread.
 pub(super) struct Dealt {
     pub(super) socket: Socket,
+    /// Which door it came through.
+    pub(super) door: usize,
     /// Its place among all connections.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -60,7 +62,7 @@ enum Listener {
 }
 
 /// Accepts from one socket until told to stop; then the address is free again.
-pub(super) async fn accept(bound: Bound, dealer: Dealer, draining: CancellationToken) {
+pub(super) async fn accept(bound: Bound, door: usize, dealer: Dealer, draining: CancellationToken) {
     let listener = match listen(bound) {
         Ok(listener) => listener,
         Err(error) => {
@@ -73,7 +75,7 @@ pub(super) async fn accept(bound: Bound, dealer: Dealer, draining: CancellationT
             let places = Arc::clone(&dealer.places);
             let place = places.acquire_owned().await.expect("the places are never closed");
             match listener.accept().await {
-                Ok(socket) => dealer.deal(Dealt { socket, place }),
+                Ok(socket) => dealer.deal(Dealt { socket, door, place }),
                 // The client has gone before it was its turn.
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tower::ServiceExt;
 
-use super::{ListenSettings, Shutdown};
-use crate::grpc::{ResponseFuture, Services};
+use super::{ListenSettings, Serves, Shutdown};
+use crate::grpc::ResponseFuture;
 
 /// What a client may send on a stream, and on a connection, before the server has read it. Large
 /// enough that neither a large put nor many small ones wait for the other side.
@@ -32,20 +31,14 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Serves connections. Cheap to clone: each connection has its own.
 #[derive(Clone)]
 pub(super) struct Server {
-    services: Services,
-    http: Router,
+    serves: Serves,
     shutdown: Shutdown,
     grace: Duration,
     protocols: Builder<TokioExecutor>,
 }
 
 impl Server {
-    pub(super) fn new(
-        services: Services,
-        http: Router,
-        shutdown: Shutdown,
-        settings: &ListenSettings,
-    ) -> Server {
+    pub(super) fn new(serves: Serves, shutdown: Shutdown, settings: &ListenSettings) -> Server {
         let mut protocols = Builder::new(TokioExecutor::new());
         protocols
             .http1()
@@ -62,14 +55,14 @@ impl Server {
             .keep_alive_timeout(settings.keepalive_timeout)
             // gRPC has no use for it.
             .auto_date_header(false);
-        Server { services, http, shutdown, grace: settings.grace, protocols }
+        Server { serves, shutdown, grace: settings.grace, protocols }
     }
 
     /// Serves a connection to its end.
     pub(super) async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Server { protocols, shutdown, grace, .. } = &self;
-        let (services, http) = (self.services.clone(), self.http.clone());
-        let service = hyper::service::service_fn(move |request| respond(&services, &http, request));
+        let serves = self.serves.clone();
+        let service = hyper::service::service_fn(move |request| respond(&serves, request));
         let connection = protocols.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -108,14 +101,17 @@ impl Future for Responding {
     }
 }
 
-fn respond(services: &Services, http: &Router, request: Request<Incoming>) -> Responding {
+fn respond(serves: &Serves, request: Request<Incoming>) -> Responding {
     if !names_its_host(&request) {
         return Responding::Http(Box::pin(std::future::ready(bad_request())));
     }
-    if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
+    if let Some(services) = &serves.grpc
+        && request.version() == Version::HTTP_2
+        && is_grpc(request.headers())
+    {
         return Responding::Grpc(services.call(request));
     }
-    let answer = http.clone().oneshot(request);
+    let answer = serves.http.clone().oneshot(request);
     Responding::Http(Box::pin(async move {
         match answer.await {
             Ok(response) => response.map(Body::new),

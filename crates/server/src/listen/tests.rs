@@ -1,5 +1,7 @@
 //! Sockets, protocols and the end, over real connections.
 
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use metastore_proto::etcdserverpb::kv_client::KvClient;
@@ -44,13 +46,16 @@ async fn a_stale_unix_socket_is_replaced_and_a_file_is_not() {
     let path = dir.path().join("client.sock");
     drop(UnixListener::bind(&path).expect("an earlier run"));
     let address = ListenAddress::Unix(path.clone());
-    let bound = Bound::bind(&address).expect("bound");
+    let bound = Bound::bind(&address, SocketOptions::default()).expect("bound");
 
     let shutdown = Shutdown::default();
-    let services = Services::new(member.handle.clone(), shutdown.clone());
-    let http = crate::http::router(member.handle.clone());
+    let grpc = Some(Services::new(member.handle.clone(), shutdown.clone()));
+    let serves = Serves {
+        grpc,
+        http: crate::http::router(member.handle.clone(), crate::http::Origins::all()),
+    };
     let settings = ListenSettings { threads: 1, ..ListenSettings::new(Duration::ZERO, 100) };
-    let frontend = Frontend::start(vec![bound], services, http, &shutdown, &settings);
+    let frontend = Frontend::start(vec![Door { bound, serves }], &shutdown, &settings);
     let frontend = frontend.expect("started");
     let socket_path = path.clone();
     let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
@@ -71,7 +76,7 @@ async fn a_stale_unix_socket_is_replaced_and_a_file_is_not() {
     assert!(!path.exists(), "the socket file stays behind");
 
     std::fs::write(&path, "precious").expect("written");
-    Bound::bind(&address).expect_err("a file is in the way");
+    Bound::bind(&address, SocketOptions::default()).expect_err("a file is in the way");
     assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
 }
 
@@ -93,11 +98,46 @@ async fn a_connection_that_idles_does_not_hold_back_the_end() {
     drop((silent, idle));
 }
 
+fn bind(address: impl Into<std::net::SocketAddr>) -> Result<Bound, BindError> {
+    Bound::bind(&ListenAddress::Tcp(address.into()), SocketOptions::default())
+}
+
 #[test]
 fn a_taken_port_is_an_error_that_names_it() {
-    let first = Bound::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into())).expect("a free port");
+    let first = bind(([127, 0, 0, 1], 0)).expect("a free port");
     let port = first.port().expect("a port");
-    let second = Bound::bind(&ListenAddress::Tcp(([127, 0, 0, 1], port).into()));
-    let error = second.expect_err("taken");
+    let error = bind(([127, 0, 0, 1], port)).expect_err("taken");
     assert_eq!(error.to_string(), format!("listen on 127.0.0.1:{port}"));
+}
+
+#[test]
+fn every_address_means_both_families() {
+    let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for ip in ["0.0.0.0", "::"] {
+        let ip: std::net::IpAddr = ip.parse().expect("an address");
+        if ip.is_ipv6() && !has_ipv6 {
+            continue;
+        }
+        let bound = bind((ip, 0)).expect("a free port");
+        let port = bound.port().expect("a port");
+        let reached = std::net::TcpStream::connect(("127.0.0.1", port));
+        reached.unwrap_or_else(|error| panic!("{ip} by IPv4: {error}"));
+        if has_ipv6 {
+            let reached = std::net::TcpStream::connect(("::1", port));
+            reached.unwrap_or_else(|error| panic!("{ip} by IPv6: {error}"));
+        }
+    }
+    let bound = bind(([127, 0, 0, 1], 0)).expect("a free port");
+    let port = bound.port().expect("a port");
+    assert!(std::net::TcpStream::connect(("::1", port)).is_err(), "one address means one");
+}
+
+#[test]
+fn a_port_is_shared_only_by_those_who_ask_for_it() {
+    let shared = SocketOptions { reuse_port: true };
+    let address = |port| ListenAddress::Tcp(([127, 0, 0, 1], port).into());
+    let first = Bound::bind(&address(0), shared).expect("a free port");
+    let port = first.port().expect("a port");
+    Bound::bind(&address(port), shared).expect("shared");
+    Bound::bind(&address(port), SocketOptions::default()).expect_err("not shared");
 }

@@ -1,17 +1,16 @@
-//! The threads behind the client port.
+//! The threads behind the doors.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use axum::Router;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use super::accept::{Dealer, Dealt, Socket, accept};
 use super::connection::Server;
-use super::{Bound, ListenSettings, Shutdown};
-use crate::grpc::Services;
+use super::{Door, ListenSettings, Shutdown};
 
 /// Threads that serve. They end when the shutdown says so and the connections have ended.
 #[derive(Debug)]
@@ -20,19 +19,21 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// Begins to serve what connects to `bound`.
+    /// Begins to serve what comes through the doors.
     ///
     /// # Errors
     /// A thread or its runtime could not be started.
     pub fn start(
-        bound: Vec<Bound>,
-        services: Services,
-        http: Router,
+        doors: Vec<Door>,
         shutdown: &Shutdown,
         settings: &ListenSettings,
     ) -> io::Result<Frontend> {
         assert!(settings.threads > 0, "no thread would serve");
-        let server = Server::new(services, http, shutdown.clone(), settings);
+        let (bound, servers): (Vec<_>, Vec<_>) = doors
+            .into_iter()
+            .map(|Door { bound, serves }| (bound, Server::new(serves, shutdown.clone(), settings)))
+            .unzip();
+        let servers: Arc<[Server]> = servers.into();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..settings.threads).map(|_| mpsc::unbounded_channel()).unzip();
         let dealer = Dealer::new(senders, settings.connections_max);
@@ -41,14 +42,14 @@ impl Frontend {
         let mut threads = Vec::with_capacity(settings.threads);
         for (number, connections) in receivers.into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let (server, accepting) = (server.clone(), accepting.take());
+            let (servers, accepting) = (Arc::clone(&servers), accepting.take());
             let run = move || {
                 if let Some((bound, dealer, draining)) = accepting {
-                    for bound in bound {
-                        runtime.spawn(accept(bound, dealer.clone(), draining.clone()));
+                    for (door, bound) in bound.into_iter().enumerate() {
+                        runtime.spawn(accept(bound, door, dealer.clone(), draining.clone()));
                     }
                 }
-                serve(runtime, server, connections);
+                serve(runtime, &servers, connections);
             };
             let name = format!("client-{number}");
             threads.push(std::thread::Builder::new().name(name).spawn(run)?);
@@ -69,12 +70,12 @@ impl Frontend {
 
 /// Serves the connections that are dealt to this thread, until there will be no more and all have
 /// ended.
-fn serve(runtime: Runtime, server: Server, mut connections: mpsc::UnboundedReceiver<Dealt>) {
+fn serve(runtime: Runtime, servers: &[Server], mut connections: mpsc::UnboundedReceiver<Dealt>) {
     runtime.block_on(async {
         // Every connection holds a sender: when all are gone, the receiver says so.
         let (running, mut all_ended) = mpsc::channel::<()>(1);
-        while let Some(Dealt { socket, place }) = connections.recv().await {
-            let (server, running) = (server.clone(), running.clone());
+        while let Some(Dealt { socket, door, place }) = connections.recv().await {
+            let (server, running) = (servers[door].clone(), running.clone());
             tokio::spawn(async move {
                 match register(socket) {
                     Ok(Registered::Tcp(socket)) => server.serve(socket).await,

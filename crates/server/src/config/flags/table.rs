@@ -51,12 +51,12 @@ const MEMBER: &[Flag] = &[
     works("max-concurrent-streams", Uint32, "4294967295", "Streams that one client connection may have open."),
     warned("grpc-keepalive-min-time", Duration, "5s", "clients may ping as often as they like", "Shortest time between two pings of a client."),
     works("grpc-keepalive-interval", Duration, "2h", "Time without traffic after which a client is pinged, 0s for never."),
-    works("grpc-keepalive-timeout", Duration, "20s", "Time after such a ping in which the client must answer."),
-    warned("socket-reuse-port", Bool, "false", "sockets are opened without SO_REUSEPORT", "Let several processes listen on one port."),
+    works("grpc-keepalive-timeout", Duration, "20s", "Time after such a ping in which the client must answer, 0s for no pings."),
+    works("socket-reuse-port", Bool, "false", "Let several processes listen on one port."),
     met("socket-reuse-address", Bool, "false", "Bind a port whose last connections are still closing; always so here."),
     warned("raft-read-timeout", Duration, "5s", NO_CLUSTER, "Longest wait for bytes of another member."),
     warned("raft-write-timeout", Duration, "5s", NO_CLUSTER, "Longest wait for another member to take bytes."),
-    works("enable-grpc-gateway", Bool, "true", "Serve JSON under /v3/."),
+    warned("enable-grpc-gateway", Bool, "true", "JSON is not served under /v3/ yet, whatever this says", "Serve JSON under /v3/."),
     works("feature-gates", Gates, "", "Features to turn on or off, as Name=true,Other=false; the names are those of etcd."),
 ];
 
@@ -64,7 +64,7 @@ const MEMBER: &[Flag] = &[
 const STORAGE: &[Flag] = &[
     works("engine", Choice(&["memory", "rocksdb"]), "memory", "Where the data lives: memory (log and snapshot files on disk) or rocksdb."),
     works("log-segment-bytes", Uint, "16777216", "Size of one file of the log; files of this size are reserved ahead."),
-    works("snapshot-log-bytes", Uint, "67108864", "Bytes of log after which a snapshot is written and the log is cut."),
+    works("snapshot-log-bytes", Uint, "134217728", "Bytes of log after which a snapshot is written and the log is cut."),
 ];
 
 #[rustfmt::skip]
@@ -121,7 +121,7 @@ const SECURITY: &[Flag] = &[
     refused("peer-skip-client-san-verification", Bool, "false", NO_TLS, "Do not compare a member's address with its certificate."),
     warned("self-signed-cert-validity", Uint, "1", "no certificates are made", "Years that a certificate made at the start is valid."),
     refused("cipher-suites", Sequence, "", NO_TLS, "Cipher suites to allow, by Go's names."),
-    warned("cors", Text, "*", "no CORS headers are sent, so that browsers refuse other origins", "Origins whose web pages may call."),
+    works("cors", Texts, "*", "Origins whose web pages may call; * is every one."),
     refused("host-whitelist", Texts, "*", "the Host header is not checked, so that the list would protect nothing", "Host names that HTTP requests may ask for."),
     refused("tls-min-version", Text, "TLS1.2", NO_TLS, "Oldest TLS version to allow."),
     refused("tls-max-version", Text, "", NO_TLS, "Newest TLS version to allow."),
@@ -137,8 +137,8 @@ const AUTH: &[Flag] = &[
 #[rustfmt::skip]
 const MONITORING: &[Flag] = &[
     warned("enable-pprof", Bool, "false", "there are no profiles under /debug/pprof/", "Serve profiles under /debug/pprof/."),
-    warned("metrics", Text, "basic", "the basic metrics are served", "How much the metrics tell: basic or extensive."),
-    warned("listen-metrics-urls", Urls, "", "nothing listens there yet; health is served on --listen-client-urls", "Where to listen for /metrics and health alone."),
+    warned("metrics", Text, "basic", "metrics are not served yet", "How much the metrics tell: basic or extensive."),
+    works("listen-metrics-urls", Urls, "", "Where to listen for health alone (/metrics is not served yet)."),
 ];
 
 #[rustfmt::skip]
@@ -149,7 +149,7 @@ const LOGGING: &[Flag] = &[
     works("log-format", Text, "", "json or console; json if started as etcd, otherwise console."),
     warned("enable-log-rotation", Bool, "false", "log files grow until something else rotates them", "Rotate the log file."),
     warned("log-rotation-config-json", Text, "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}", "log files grow until something else rotates them", "When and how to rotate the log file."),
-    warned("warning-unary-request-duration", Duration, "300ms", "slow requests are not logged yet", "Time after which a request is logged as slow."),
+    works("warning-unary-request-duration", Duration, "300ms", "Time after which a request is logged as slow."),
 ];
 
 #[rustfmt::skip]
