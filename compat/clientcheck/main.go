@@ -79,6 +79,9 @@ func (s *stage) ask(what string) {
 
 var answers = bufio.NewScanner(os.Stdin)
 
+// stderr takes what is measured: it differs from run to run and is no part of the transcript.
+var stderr = os.Stderr
+
 func (s *stage) connect() *clientv3.Client {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   []string{s.endpoint},

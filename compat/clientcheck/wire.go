@@ -25,7 +25,7 @@ func playWire(s *stage) {
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: &protocols}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 3*time.Second}
+	client := &http.Client{Transport: transport, Timeout: 3 * time.Second}
 
 	get := frame(0, encode(&pb.RangeRequest{Key: []byte("wire")}))
 	call := func(what, path string, body []byte, headers ...string) {

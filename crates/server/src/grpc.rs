@@ -225,7 +225,7 @@ fn with_etcds_status(response: Response<Body>, path: &PathAndQuery) -> Response<
             let (service, method) = split_path(path).expect("it has been split before");
             status::unknown_method(service, method).into_http()
         }
-        Code::OutOfRange => status::in_etcds_words(status).into_http(),
+        Code::OutOfRange | Code::Internal => status::in_etcds_words(status).into_http(),
         _ => response,
     }
 }

@@ -212,13 +212,19 @@ pub fn unknown_method(service: &str, method: &str) -> Status {
 
 /// Puts etcd's words on the errors that the gRPC library raises by itself.
 ///
-/// A message above the limit is the one a client can meet: the library answers in its own words
-/// and with another code than every other gRPC server.
+/// Two of them a client can meet: a message above the limit, for which the library has another code
+/// than every other gRPC server, and a transaction that is nested deeper than it reads.
 #[must_use]
 pub fn in_etcds_words(status: Status) -> Status {
     const OVERSIZE: &str = "Error, decoded message length too large: found ";
-    if status.code() != Code::OutOfRange {
-        return status;
+    const TOO_DEEP: &str = "recursion limit reached";
+    match status.code() {
+        // Nothing but transactions is nested.
+        Code::Internal if status.message().ends_with(TOO_DEEP) => {
+            return EtcdError::TooManyOps.into();
+        }
+        Code::OutOfRange => {}
+        _ => return status,
     }
     let Some(rest) = status.message().strip_prefix(OVERSIZE) else { return status };
     let numbers: Vec<&str> =
@@ -255,6 +261,25 @@ mod tests {
             status.message(),
             "grpc: received message larger than max (2097153 vs. 2097152)"
         );
+    }
+
+    #[test]
+    fn a_transaction_nested_too_deep_to_be_read_has_too_many_operations() {
+        use metastore_proto::etcdserverpb as pb;
+        use prost::Message;
+
+        let mut txn = pb::TxnRequest::default();
+        for _ in 0..200 {
+            let request = Some(pb::request_op::Request::RequestTxn(txn));
+            txn = pb::TxnRequest {
+                success: vec![pb::RequestOp { request }],
+                ..pb::TxnRequest::default()
+            };
+        }
+        let error = pb::TxnRequest::decode(&txn.encode_to_vec()[..]).expect_err("it is too deep");
+        let status = in_etcds_words(Status::internal(error.to_string()));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), EtcdError::TooManyOps.text());
     }
 
     #[test]
