@@ -22,7 +22,7 @@ use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
 use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State, Term};
 
 use crate::lessor::{KeepAlive, Lessor};
-use crate::limits::SWEEP_SLICES_PER_TURN;
+use crate::limits::{ANSWERS_PER_PUBLISH, SWEEP_SLICES_PER_TURN};
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
 /// What happens to an [`Applier`].
@@ -191,6 +191,11 @@ impl Applier {
                         applied = Some(entry.index);
                         self.apply(entry, &mut answers)?;
                     }
+                    // A replay hands out a whole log in one turn: what it would pile up here is
+                    // shown piece by piece instead.
+                    if answers.len() >= ANSWERS_PER_PUBLISH {
+                        self.show(&mut answers, shell);
+                    }
                 }
                 ApplierInput::Standing(standing) => {
                     self.standing = standing;
@@ -206,8 +211,7 @@ impl Applier {
             }
         }
         if applied.is_some() {
-            let events = self.state.publish();
-            self.tell_watchers(events, shell);
+            self.show(&mut answers, shell);
         }
         for input in hub_inputs {
             if let Some((stream, answer)) = self.hub.handle(input)
@@ -216,7 +220,6 @@ impl Applier {
                 shell.leave_word(stream, self.hub.lagging(stream));
             }
         }
-        self.reply(answers, shell);
         if log_full && self.alarm_request.is_none() {
             self.raise_nospace(shell);
         }
@@ -279,6 +282,13 @@ impl Applier {
         for stream in full {
             shell.leave_word(stream, self.hub.lagging(stream));
         }
+    }
+
+    /// Ends a turn of the state: readers first, then watchers, then those who wait for answers.
+    fn show(&mut self, answers: &mut Vec<(Answer, Term)>, shell: &mut dyn ApplierShell) {
+        let events = self.state.publish();
+        self.tell_watchers(events, shell);
+        self.reply(std::mem::take(answers), shell);
     }
 
     /// Answers, except those that have to wait for this member's alarm.

@@ -38,7 +38,7 @@
 //!
 //! # Going on after a crash
 //!
-//! Three things could go wrong when a log goes on behind a cut; one rule answers them: **opening
+//! Four things could go wrong when a log goes on behind a cut; one rule answers the first three: **opening
 //! never writes behind old records. It begins a new segment, whose first record has the number
 //! `covered + 1` and says again everything that was recovered beyond `covered`; nothing leaves the
 //! member before that record is durable.**
@@ -56,6 +56,8 @@
 //!    This also holds when the kernel reported a failed sync once and has since forgotten it.
 //! 3. *The new segment itself is torn.* Then it holds no whole record, voids nothing, and the next
 //!    start finds what this one found. If its first record was durable, later ones in it cover it.
+//! 4. *A segment rots as a whole, and an older one still holds void records with its numbers.* Every
+//!    segment names the one it continues; a link that leads elsewhere is damage.
 //!
 //! # What is asked of the disk
 //!

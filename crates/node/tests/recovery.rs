@@ -391,6 +391,61 @@ fn a_void_segment_does_not_say_what_is_needed() {
     assert_eq!(terms, [1, 2, 2, 2]);
 }
 
+/// A start said record 2 again in segment 2 and went on in segment 3; segment 1 still holds the old
+/// record 2.
+fn went_on(disk: &mut Disk) -> [LogWrite; 3] {
+    let origin = |segment: u64, number: u64, older: Vec<(SegmentId, u64)>| Origin {
+        cluster: CLUSTER,
+        member: ME,
+        salt: 5,
+        segment: SegmentId(segment),
+        number,
+        older,
+    };
+    let mut first = Writer::new(origin(1, 1, Vec::new()), HardState::default(), 1000);
+    disk.write(&first.append(batch(1, &[1]), 0));
+    disk.write(&first.append(batch(2, &[1]), 1));
+    let older = vec![(SegmentId(1), 2)];
+    // So small that every record begins a segment.
+    let mut next = Writer::new(origin(2, 2, older), HardState::default(), 120);
+    let again = next.append(batch(2, &[2, 2]), 1);
+    let mut large = batch(4, &[2]);
+    large.entries[0].data = Bytes::from(vec![7; 100]);
+    let third = next.append(large.clone(), 2);
+    large.first_index = 5;
+    [again, third, next.append(large, 2)]
+}
+
+#[test]
+fn an_unreadable_segment_in_the_middle_is_not_papered_over_by_an_older_one() {
+    let mut disk = Disk::default();
+    let [again, third, _] = went_on(&mut disk);
+    let rubbish = vec![0xa5; again.bytes.len()];
+    disk.write(&LogWrite { bytes: rubbish.into(), ..again });
+    disk.write(&third);
+    match recover(&disk, LogIndex(0)).unwrap_err() {
+        ReplayError::Rot(place) => assert_eq!((place.segment, place.offset), (SegmentId(2), 0)),
+        other => panic!("{other}"),
+    }
+    disk.segments.remove(&SegmentId(2));
+    let error = recover(&disk, LogIndex(0)).unwrap_err();
+    assert!(matches!(error, ReplayError::Missing(SegmentId(2))), "{error}");
+}
+
+#[test]
+fn a_segment_that_was_in_use_voids_older_records_even_if_its_own_are_rotten() {
+    let mut disk = Disk::default();
+    let [again, third, fourth] = went_on(&mut disk);
+    let mut rotten = again.bytes.to_vec();
+    *rotten.last_mut().unwrap() ^= 1;
+    disk.write(&LogWrite { bytes: rotten.into(), ..again });
+    // The third is torn; the fourth knows that the second was durable.
+    assert_ne!(third.segment, fourth.segment);
+    disk.write(&fourth);
+    let error = recover(&disk, LogIndex(0)).unwrap_err();
+    assert!(matches!(error, ReplayError::Rot(_)), "{error}");
+}
+
 #[test]
 fn log_bytes_are_close_to_what_clients_put() {
     let put = |bytes: usize| "x".repeat(bytes);

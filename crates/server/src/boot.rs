@@ -7,6 +7,8 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -58,77 +60,37 @@ pub struct Running {
 /// # Errors
 /// The data directory is not ours, in use or damaged, or the configuration does not fit it.
 pub fn start(config: &Config) -> Result<Running> {
-    let founding = config.initial_cluster.found();
-    let stamp = match DataDir::stamp_of(&config.data_dir)? {
-        // An existing member is who it is; the flags for founding a cluster are for its first start.
-        Some(stamp) => Stamp::new(engine_name(config), stamp.cluster, stamp.member),
-        None => {
-            let founding = founding.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-            Stamp::new(engine_name(config), founding.cluster_id, founding.member_id)
-        }
-    };
-    let data_dir = DataDir::open(&config.data_dir, &stamp)?;
+    let data_dir = open_data_dir(config)?;
+    let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
-    let engine = load_engine(&snapshots, stamp.cluster)?;
-    let quota = Quota(config.limits.quota_bytes);
-    let state = State::open(engine, quota).context("open the data")?;
-    let holds = holds(&state)?;
-    let options = LogOptions {
-        segment_bytes: config.log.segment_bytes,
-        durable: config.log.sync,
-        ..LogOptions::default()
-    };
-    let log = Log(LogDir::new(&data_dir.log(), options.clone()));
-    let consensus_config = consensus_config(config, &stamp);
+    let engine = load_engine(&snapshots, cluster)?;
+    let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
+    let consensus = open_consensus(config, &data_dir, &state)?;
 
     let (core_sender, inbox) = mpsc::channel();
     let report = core_sender.clone();
-    let mut recovered = wal::replay(&log, stamp.cluster, stamp.member, holds.index)?;
-    let begin_disk = |log: LogDir, report: mpsc::Sender<CoreInput>| {
-        // The core thread may have ended by the time the disk reports.
-        log.start(move |event| drop(report.send(CoreInput::Log(event))))
-    };
-    if recovered.is_none() {
-        if holds.index != LogIndex(0) {
-            bail!("{} holds snapshots but no log", data_dir.path().display());
-        }
-        let peer_urls = match &founding {
-            Ok(founding) => founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect(),
-            Err(error) => bail!("{error}"),
-        };
-        found(&log, &options, &data_dir, &consensus_config, peer_urls)?;
-        recovered = wal::replay(&log, stamp.cluster, stamp.member, holds.index)?;
-    }
-    let recovered = recovered.context("the log is empty right after it was begun")?;
-    if let Some(place) = recovered.cut {
-        tracing::warn!(%place, "cut off what was not acknowledged at the end of the log");
-    }
-    let consensus = Consensus::open(consensus_config, recovered, &holds)?;
-    let disk = begin_disk(log.0, report)?;
-
+    let log = LogDir::new(&data_dir.log(), log_options(config));
+    // The core thread may have ended by the time the disk reports.
+    let disk = log.start(move |event| drop(report.send(CoreInput::Log(event))))?;
     let beacon = Arc::new(Beacon::default());
-    let reader = state.reader().clone();
     let handle = NodeHandle::new(HandleParts {
         core: core_sender.clone(),
-        reader,
+        reader: state.reader().clone(),
         beacon: Arc::clone(&beacon),
         settings: settings(config),
-        cluster: stamp.cluster,
-        member: stamp.member,
+        cluster,
+        member,
         started_ms: unix_ms(),
     });
+    let log_bytes = config.log.snapshot_after_bytes;
+    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, &state);
     let core = Core::new(CoreParts {
         consensus,
-        applier: Applier::new(state, stamp.member),
+        applier: Applier::new(state, member),
         disk,
         inbox,
         beacon,
-        checkpoints: Checkpoints::new(
-            core_sender,
-            snapshots,
-            stamp.cluster,
-            config.log.snapshot_after_bytes,
-        ),
+        checkpoints,
         slow_apply: config.slow_apply,
         tick: config.raft.heartbeat,
     });
@@ -142,6 +104,58 @@ pub fn start(config: &Config) -> Result<Running> {
         .spawn(run)
         .context("start the core thread")?;
     Ok(Running { handle, core, ended, data_dir })
+}
+
+fn open_data_dir(config: &Config) -> Result<DataDir> {
+    let stamp = match DataDir::stamp_of(&config.data_dir)? {
+        // An existing member is who it is; the flags for founding a cluster are for its first start.
+        Some(stamp) => Stamp::new(engine_name(config), stamp.cluster, stamp.member),
+        None => {
+            let founding = config.initial_cluster.found()?;
+            Stamp::new(engine_name(config), founding.cluster_id, founding.member_id)
+        }
+    };
+    Ok(DataDir::open(&config.data_dir, &stamp)?)
+}
+
+/// Reads the log behind what the engine holds, and founds the cluster if there is none.
+fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
+    let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
+    let holds = holds(state)?;
+    let consensus_config = consensus_config(config, data_dir.stamp());
+    let replay = || {
+        let place = || format!("read the log in {}", data_dir.log().display());
+        let log = Log::new(LogDir::new(&data_dir.log(), log_options(config)));
+        wal::replay(&log, cluster, member, holds.index).with_context(place)
+    };
+    let mut recovered = replay()?;
+    if recovered.is_none() {
+        if data_dir.is_born()? || holds.index != LogIndex(0) {
+            bail!("{} has lost its log", data_dir.path().display());
+        }
+        let founding = config.initial_cluster.found()?;
+        let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
+        found(data_dir, log_options(config), &consensus_config, peer_urls)?;
+        recovered = replay()?;
+    }
+    // From here on an empty log is a loss, not a beginning.
+    data_dir.mark_born()?;
+    let recovered = recovered.context("the log is empty right after it was begun")?;
+    if let Some(place) = recovered.cut {
+        tracing::warn!(%place, "cut off what was not acknowledged at the end of the log");
+    }
+    Ok(Consensus::open(consensus_config, recovered, &holds)?)
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    LogOptions {
+        segment_bytes: config.log.segment_bytes,
+        durable: config.log.sync,
+        // Measured: a lone put is an order of magnitude faster where a disk that has nothing else
+        // to do completes late; docs/performance.md has the numbers.
+        companion: true,
+        ..LogOptions::default()
+    }
 }
 
 impl Running {
@@ -219,9 +233,8 @@ fn consensus_config(config: &Config, stamp: &Stamp) -> consensus::Config {
 
 /// Begins the log of a new cluster of this one member.
 fn found(
-    log: &Log,
-    options: &LogOptions,
     data_dir: &DataDir,
+    options: LogOptions,
     config: &consensus::Config,
     peer_urls: Vec<String>,
 ) -> Result<()> {
@@ -229,9 +242,8 @@ fn found(
     let row = Bytes::from(member.encode_to_vec());
     let salt = u32::try_from(unix_ms() & 0xffff_ffff).expect("32 bits");
     let write = consensus::bootstrap(config, salt, &[(MemberId(member.id), row)]);
-    let _ = log;
     let (done, events) = mpsc::channel();
-    let dir = LogDir::new(&data_dir.log(), options.clone());
+    let dir = LogDir::new(&data_dir.log(), options);
     let mut disk = dir.start(move |event| drop(done.send(event)))?;
     disk.append(write)?;
     loop {
@@ -267,16 +279,31 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The folder of the log, read for replay.
-struct Log(LogDir);
+/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
+/// from one shares its memory: so each is read once and kept until replay is over.
+struct Log {
+    folder: LogDir,
+    read: RefCell<BTreeMap<SegmentId, Bytes>>,
+}
+
+impl Log {
+    fn new(folder: LogDir) -> Log {
+        Log { folder, read: RefCell::default() }
+    }
+}
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
+        self.folder.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        Ok(Bytes::from(self.0.read(segment).map_err(std::io::Error::other)?))
+        if let Some(bytes) = self.read.borrow().get(&segment) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
+        self.read.borrow_mut().insert(segment, bytes.clone());
+        Ok(bytes)
     }
 }
 

@@ -1,8 +1,8 @@
 //! When a snapshot is written, and by whom: a thread of its own, from a view, while writes go on.
 //!
-//! The log between two snapshots is bounded in bytes, by the size of the data: a snapshot then
-//! costs at most as many bytes as the log it replaces, and a restart replays at most about as much
-//! log as it loads data.
+//! A snapshot is due when the log has grown by twice what the last one held, so that snapshots cost
+//! at most half as many bytes as the log between them, and a restart replays at most about twice as
+//! much log as it loads data. For small data there is a floor: `--snapshot-log-bytes`.
 
 use std::sync::Arc;
 
@@ -24,19 +24,32 @@ pub struct Checkpoints {
     log_bytes_min: u64,
     /// Log bytes since the snapshot under way, or the last one.
     log_bytes: u64,
+    /// Bytes of data in that snapshot.
+    last_bytes: u64,
     under_way: bool,
 }
 
 impl Checkpoints {
-    /// Writes into `snapshots` and reports to `core`.
+    /// Writes into `snapshots`, of which the newest held what `state` holds now, and reports to
+    /// `core`.
     #[must_use]
     pub fn new(
         core: CoreSender,
         snapshots: Arc<SnapshotFiles>,
         cluster: ClusterId,
         log_bytes_min: u64,
+        state: &State,
     ) -> Checkpoints {
-        Checkpoints { core, snapshots, cluster, log_bytes_min, log_bytes: 0, under_way: false }
+        let last_bytes = state.reader().published().size.total_bytes;
+        Checkpoints {
+            core,
+            snapshots,
+            cluster,
+            log_bytes_min,
+            log_bytes: 0,
+            last_bytes,
+            under_way: false,
+        }
     }
 
     /// Counts what the log has grown by.
@@ -50,10 +63,11 @@ impl Checkpoints {
 
     /// Begins a snapshot of the published state if the log has grown enough.
     pub fn maybe_begin(&mut self, state: &State) {
-        let data_bytes = state.reader().published().size.total_bytes;
-        if self.under_way || self.log_bytes < data_bytes.max(self.log_bytes_min) {
+        let due_bytes = self.last_bytes.saturating_mul(2).max(self.log_bytes_min);
+        if self.under_way || self.log_bytes < due_bytes {
             return;
         }
+        self.last_bytes = state.reader().published().size.total_bytes;
         let (index, term) = state.applied();
         let view = state.reader().engine_view();
         self.under_way = true;

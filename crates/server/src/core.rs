@@ -43,12 +43,12 @@ pub enum CoreInput {
         /// The encoded command.
         command: Bytes,
         /// Where the answer goes, with the term of its entry.
-        reply: oneshot::Sender<Result<(Answer, Term), Unserved>>,
+        reply: ProposalReply,
     },
     /// Tell when a view is linearizable.
     ReadBarrier {
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<(), Unserved>>,
+        reply: ReadReply,
     },
     /// Ask the owner of the data.
     Query {
@@ -108,19 +108,24 @@ pub struct Core {
     log_failure: Option<LogError>,
 }
 
+/// Where the answer to a command goes, with the term of its entry.
+pub type ProposalReply = oneshot::Sender<Result<(Answer, Term), Unserved>>;
+/// Where a reader hears that it may read.
+pub type ReadReply = oneshot::Sender<Result<(), Unserved>>;
+
 /// Who waits for what.
 struct Wiring {
     beacon: Arc<Beacon>,
     checkpoints: Checkpoints,
     slow: SlowApply,
-    proposals: HashMap<RequestId, oneshot::Sender<Result<(Answer, Term), Unserved>>>,
+    proposals: HashMap<RequestId, ProposalReply>,
     queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
     /// Reads that wait for the next round.
-    reads: Vec<oneshot::Sender<Result<(), Unserved>>>,
+    reads: Vec<ReadReply>,
     /// Reads that wait for a round under way.
-    rounds: HashMap<ReadBatch, Vec<oneshot::Sender<Result<(), Unserved>>>>,
+    rounds: HashMap<ReadBatch, Vec<ReadReply>>,
     /// Confirmed reads that wait until an entry is applied.
-    confirmed: Vec<(LogIndex, Vec<oneshot::Sender<Result<(), Unserved>>>)>,
+    confirmed: Vec<(LogIndex, Vec<ReadReply>)>,
     next_batch: u64,
     watchers: HashMap<StreamId, Arc<WatchQueue>>,
     applied: LogIndex,

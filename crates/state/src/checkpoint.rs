@@ -112,7 +112,9 @@ impl CheckpointHeader {
             None => Revision::FIRST,
         };
         let compacted = match compacted {
-            Some(row) => Some(meta::decode_revision(row)?),
+            // A store may be compacted at 0, once and without effect: its row says so, and the
+            // header, for which 0 is "never", says that everything may be read.
+            Some(row) => Some(meta::decode_revision(row)?).filter(|revision| revision.0 != 0),
             None => None,
         };
         Some(CheckpointHeader { cluster, applied_index, applied_term, revision, compacted })

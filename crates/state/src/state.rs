@@ -52,7 +52,7 @@ pub struct State {
     pub(crate) leases: Leases,
     pub(crate) tables: Arc<Tables>,
     pub(crate) quota: Quota,
-    /// The data has reached the quota in this turn.
+    /// Of the turn that is not published yet.
     pub(crate) events: Vec<Event>,
 }
 
@@ -84,17 +84,16 @@ pub enum SweepProgress {
 }
 
 impl State {
-    /// Takes over what `engine` holds.
+    /// Takes over what `engine` holds. If it keeps values resident, its records become part of the
+    /// new index: views of an older state on the same engine are void from now on.
     ///
     /// # Errors
     /// The engine failed or holds rows that are not what they should be.
     pub fn open(engine: Box<dyn Engine>, quota: Quota) -> Result<State, EngineError> {
         let view = engine.view();
-        let number = |key: &'static [u8]| read_number(&*view, key);
-        let compacted = number(meta::COMPACTED)?.map(|n| Revision(n.cast_signed()));
-        let stored_revision =
-            number(meta::REVISION)?.map_or(Revision::FIRST, |n| Revision(n.cast_signed()));
-        let time = ClusterTime(number(meta::CLUSTER_TIME)?.unwrap_or(0));
+        let compacted = read_revision(&*view, meta::COMPACTED)?;
+        let stored_revision = read_revision(&*view, meta::REVISION)?.unwrap_or(Revision::FIRST);
+        let time = ClusterTime(read_number(&*view, meta::CLUSTER_TIME)?.unwrap_or(0));
         let (applied, applied_term) = read_applied(&*view)?;
         let tables = Arc::new(read_tables(&*view)?);
         let mut leases = read_leases(&*view)?;
@@ -211,7 +210,7 @@ impl State {
             return Ok(SweepProgress::Done);
         }
         let sweep = self.index.sweep(SWEEP_VERSIONS_PER_SLICE);
-        let progress = match (sweep.done, sweep.dropped.is_empty()) {
+        let progress = match (sweep.done, sweep.blocked && sweep.dropped.is_empty()) {
             (true, _) => SweepProgress::Done,
             (false, true) => SweepProgress::Blocked,
             (false, false) => SweepProgress::More,
@@ -276,9 +275,8 @@ impl State {
     /// the same batch as the data, so that no entry is applied twice after a crash.
     pub(crate) fn commit_entry(&mut self, index: LogIndex, term: Term) -> Result<(), EngineError> {
         assert!(index > self.applied, "applied {index} after {}", self.applied);
-        let mut value = index.0.to_be_bytes().to_vec();
-        value.extend_from_slice(&term.0.to_be_bytes());
-        self.set_row(Table::Meta, Bytes::from_static(meta::APPLIED), Bytes::from(value));
+        let value = Bytes::copy_from_slice(&meta::encode_applied(index, term));
+        self.set_row(Table::Meta, Bytes::from_static(meta::APPLIED), value);
         self.engine.commit(std::mem::take(&mut self.batch))?;
         self.applied = index;
         self.applied_term = term;
@@ -289,6 +287,8 @@ impl State {
 /// The writer's state as seen by a read in the middle of a transaction.
 pub(crate) struct WriterKeys<'a> {
     state: &'a State,
+    /// [`Revision::MAX`]: everything written so far. Any other revision, that of the store included,
+    /// does not show what the running transaction has written.
     revision: Revision,
 }
 
@@ -298,14 +298,14 @@ impl Keys for WriterKeys<'_> {
     }
 
     fn get(&self, key: &[u8]) -> Option<Record> {
-        if self.revision >= self.state.revision {
+        if self.revision == Revision::MAX {
             return self.state.index.newest(key);
         }
         self.state.index.get_at(key, self.revision)
     }
 
     fn count(&self, range: &KeyRange) -> u64 {
-        if self.revision >= self.state.revision {
+        if self.revision == Revision::MAX {
             return self.state.index.count(range);
         }
         let mut count = 0;
@@ -331,12 +331,18 @@ fn read_number(view: &dyn EngineView, key: &'static [u8]) -> Result<Option<u64>,
     Ok(Some(u64::from_be_bytes(bytes)))
 }
 
+fn read_revision(
+    view: &dyn EngineView,
+    key: &'static [u8],
+) -> Result<Option<Revision>, EngineError> {
+    let Some(row) = view.get(Table::Meta, key)? else { return Ok(None) };
+    let revision = meta::decode_revision(&row).ok_or(EngineError::Row { table: Table::Meta })?;
+    Ok(Some(revision))
+}
+
 fn read_applied(view: &dyn EngineView) -> Result<(LogIndex, Term), EngineError> {
     let Some(row) = view.get(Table::Meta, meta::APPLIED)? else { return Ok(Default::default()) };
-    let bad = || EngineError::Row { table: Table::Meta };
-    let (index, term) = row.split_first_chunk::<8>().ok_or_else(bad)?;
-    let term = term.try_into().map_err(|_| bad())?;
-    Ok((LogIndex(u64::from_be_bytes(*index)), Term(u64::from_be_bytes(term))))
+    meta::decode_applied(&row).ok_or(EngineError::Row { table: Table::Meta })
 }
 
 /// Decodes all rows of a table; `decode` returns `None` for a row that is not one.
@@ -400,7 +406,9 @@ fn load_index(
     view.scan_history(Version::default(), Version::first_of(Revision::MAX), &mut |record| {
         newest = record.revision();
         if !record.is_put() {
-            index.delete(record.clone());
+            // A copy: the links of a record belong to one index, and an engine that outlived an
+            // older state may still share this one with it.
+            index.delete(Record::tombstone(record.version(), record.key()));
         } else if resident {
             index.put(record.clone());
         } else {

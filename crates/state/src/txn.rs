@@ -149,6 +149,28 @@ pub fn read_only(reader: &Reader, txn: &Txn) -> Result<TxnOutcome, ReadError> {
     Ok(TxnOutcome { revision: view.revision(), succeeded: path.succeeded, responses })
 }
 
+/// Whether a put wants to keep parts of a key that a step before it deletes: the overlap rules let a
+/// delete without an end in front of a put pass, where etcd crashes. Asked after all other checks,
+/// whose refusals are etcd's.
+fn keeps_what_it_deletes(txn: &Txn, path: &Path, deleted: &mut Vec<KeyRange>) -> bool {
+    let mut nested = path.nested.iter();
+    chosen(txn, path.succeeded).iter().any(|op| match &op.operation {
+        Some(TxnOperation::Put(put)) => {
+            (put.ignore_value || put.ignore_lease)
+                && deleted.iter().any(|range| range.contains(&put.key))
+        }
+        Some(TxnOperation::DeleteRange(delete)) => {
+            deleted.push(delete.keys());
+            false
+        }
+        Some(TxnOperation::Txn(inner)) => {
+            let path = nested.next().expect("one path per nested transaction");
+            keeps_what_it_deletes(inner, path, deleted)
+        }
+        Some(TxnOperation::Range(_)) | None => false,
+    })
+}
+
 /// Inside a transaction a negative revision is compared literally: with -1 before the first
 /// compaction.
 fn check_revision(
@@ -172,36 +194,29 @@ impl State {
         change: &mut Change,
         txn: &Txn,
     ) -> Result<Result<TxnOutcome, Refusal>, StateError> {
-        let before = self.writer_keys(self.revision);
-        let path = choose(&before, txn)?;
-        if let Err(refusal) = self.check(txn, &path, &mut Vec::new()) {
+        let path = choose(&self.writer_keys(Revision::MAX), txn)?;
+        if let Err(refusal) = self.check(txn, &path) {
             return Ok(Err(refusal));
+        }
+        if keeps_what_it_deletes(txn, &path, &mut Vec::new()) {
+            return Ok(Err(Refusal::KeyNotFound));
         }
         self.execute(change, txn, &path).map(Ok)
     }
 
-    fn check(&self, txn: &Txn, path: &Path, deleted: &mut Vec<KeyRange>) -> Result<(), Refusal> {
+    fn check(&self, txn: &Txn, path: &Path) -> Result<(), Refusal> {
         let mut nested = path.nested.iter();
         for op in chosen(txn, path.succeeded) {
             match &op.operation {
                 Some(TxnOperation::Range(range)) => {
                     check_revision(range.revision, self.revision, self.compacted)?;
                 }
-                Some(TxnOperation::Put(put)) => {
-                    self.check_put(put)?;
-                    // The overlap rules let a delete without an end in front of a put pass; what
-                    // the put wants to keep is gone by then.
-                    let keeps = put.ignore_value || put.ignore_lease;
-                    if keeps && deleted.iter().any(|range| range.contains(&put.key)) {
-                        return Err(Refusal::KeyNotFound);
-                    }
-                }
-                Some(TxnOperation::DeleteRange(delete)) => deleted.push(delete.keys()),
+                Some(TxnOperation::Put(put)) => self.check_put(put)?,
                 Some(TxnOperation::Txn(inner)) => {
                     let path = nested.next().expect("one path per nested transaction");
-                    self.check(inner, path, deleted)?;
+                    self.check(inner, path)?;
                 }
-                None => {}
+                Some(TxnOperation::DeleteRange(_)) | None => {}
             }
         }
         Ok(())
@@ -229,7 +244,7 @@ impl State {
         let mut nested = path.nested.iter();
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {
-            responses.push(match op.operation.as_ref().expect("the server logs no empty step") {
+            responses.push(match op.operation.as_ref().expect("decoding refuses an empty step") {
                 TxnOperation::Range(range) => {
                     let mut found = self.range_inside(range)?;
                     found.revision = change.revision();

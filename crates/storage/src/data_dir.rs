@@ -6,6 +6,7 @@
 //!     MANIFEST    whose directory this is, in JSON
 //!     log/        see log_disk
 //!     snap/       see snapshots
+//!     BORN        empty; written when the log has begun: without a log it is a loss
 //! ```
 //!
 //! ```no_run
@@ -43,6 +44,8 @@ const MANIFEST: &str = "MANIFEST";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const SNAP: &str = "snap";
+/// Empty; there since the log has been begun.
+const BORN: &str = "BORN";
 
 /// Whose directory it is, fixed when it is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,6 +267,24 @@ impl DataDir {
     #[must_use]
     pub fn stamp(&self) -> &Stamp {
         &self.stamp
+    }
+
+    /// Whether the member has ever had a log; see [`DataDir::mark_born`].
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_born(&self) -> Result<bool, FileError> {
+        let path = self.path.join(BORN);
+        path.try_exists().map_err(FileError::new("look for", &path))
+    }
+
+    /// Notes, durably, that the log has begun: from now on a missing log is a loss and not the
+    /// beginning of a new member.
+    ///
+    /// # Errors
+    /// If the note cannot be written.
+    pub fn mark_born(&self) -> Result<(), FileError> {
+        if self.is_born()? { Ok(()) } else { write_atomically(&self.path.join(BORN), b"") }
     }
 
     /// The folder of the log.

@@ -355,6 +355,22 @@ fn the_revision_of_a_state_is_in_its_row_or_in_its_newest_change() {
     assert_eq!(revision_of([changes(), vec![revision(9)]].concat()), Revision(9));
 }
 
+#[test]
+fn a_store_compacted_at_0_comes_back() {
+    let compacted = |at: i64| {
+        let row = Bytes::copy_from_slice(&meta::encode_revision(Revision(at)));
+        Write::Put(Table::Meta, meta::COMPACTED.into(), row)
+    };
+    let compacted_of = |at: i64| {
+        let engine = engine_with(vec![Write::Append(put(2, 0, "a", "")), compacted(at)]);
+        let (header, copy) = restored(&stream(engine.view()), 512).expect("it is sound");
+        assert_eq!(dump(&*copy.view()), dump(&*engine.view()));
+        header.compacted
+    };
+    assert_eq!(compacted_of(0), None);
+    assert_eq!(compacted_of(1), Some(Revision(1)));
+}
+
 /// Hides that the engine keeps count, as one with a disk does.
 struct Uncounted(Arc<dyn EngineView>);
 

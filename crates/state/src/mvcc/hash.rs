@@ -2,7 +2,8 @@
 //!
 //! A CRC-32C over `key`, then storage key and value bytes of each change in order, up to the hash
 //! revision. Changes at or below the compacted revision count only if they are what a reader at the
-//! hash revision still sees, so that the number does not depend on how far sweeping has come.
+//! hash revision still sees; if no key is left there, what a reader at the compacted revision sees.
+//! So the number does not depend on how far sweeping has come.
 //!
 //! ```text
 //! "key" · (main ‖ '_' ‖ sub [‖ 't'] · KeyValue)*       main, sub: 8 bytes big-endian
@@ -17,7 +18,7 @@ use crate::engine::EngineView;
 use crate::mvcc::range::ReadError;
 use crate::mvcc::record::Record;
 use crate::schema::{Table, meta};
-use crate::types::{Revision, Version};
+use crate::types::{KeyRange, Revision, Version};
 use crate::view::Reader;
 
 /// Bytes in front of the first entry: the name of etcd's bucket.
@@ -48,16 +49,25 @@ pub fn hash_kv(reader: &Reader, revision: i64) -> Result<HashKv, ReadError> {
     if compacted.is_some_and(|compacted| compacted > view.revision()) {
         return Err(crate::outcome::Refusal::Compacted.into());
     }
-    let mut crc = crc32c::crc32c(SEED);
     let floor = compacted.unwrap_or(Revision(-1));
+    let keeper = match compacted {
+        Some(compacted) if view.index().count(&KeyRange::all()) == 0 => {
+            match reader.index().at(compacted) {
+                Ok(keeper) => keeper,
+                // Compacted again since: begin anew, which happens once per compaction at most.
+                Err(_) => return hash_kv(reader, revision),
+            }
+        }
+        _ => view.index().clone(),
+    };
+    let mut crc = crc32c::crc32c(SEED);
     view.engine().scan_history(
         Version::default(),
         Version::first_of(view.revision().next()),
         &mut |record| {
             let counts = record.revision() > floor
                 || record.is_put()
-                    && view
-                        .index()
+                    && keeper
                         .get(record.key())
                         .is_some_and(|newest| newest.version() == record.version());
             if counts {

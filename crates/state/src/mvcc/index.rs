@@ -83,6 +83,9 @@ pub struct Sweep {
     /// Everything superseded at or below this revision has been dropped: by this slice and the ones
     /// before it.
     pub done: bool,
+    /// The slice ended early, for a view that somebody holds keeps the rest. (A whole slice may cut
+    /// chains without dropping anything: what it cuts off are deletions.)
+    pub blocked: bool,
 }
 
 impl KeyIndex {
@@ -194,13 +197,13 @@ impl KeyIndex {
     pub fn sweep(&mut self, limit: usize) -> Sweep {
         self.turns.free(1);
         let Some(compacted) = self.turns.shared().compacted() else {
-            return Sweep { dropped: Vec::new(), done: true };
+            return Sweep { dropped: Vec::new(), done: true, blocked: false };
         };
         if self.garbage.is_done(compacted) {
-            return Sweep { dropped: Vec::new(), done: true };
+            return Sweep { dropped: Vec::new(), done: true, blocked: false };
         }
         let floor = self.turns.floor().expect("a compacted store has a floor");
-        let mut dropped = Vec::new();
+        let (mut dropped, mut ended) = (Vec::new(), false);
         for _ in 0..limit {
             if let Some(record) = self.garbage.next_cut(floor) {
                 let previous = record.cut().expect("what was superseded is cut off once");
@@ -210,10 +213,12 @@ impl KeyIndex {
                 self.bury(&tombstone);
                 dropped.push(tombstone.version());
             } else {
+                ended = true;
                 break;
             }
         }
-        Sweep { dropped, done: self.garbage.is_done(compacted) }
+        let done = self.garbage.is_done(compacted);
+        Sweep { dropped, done, blocked: ended && !done }
     }
 
     /// The tree is about the last change: its live bits count for revisions that cover that.

@@ -282,7 +282,7 @@ impl RangeCursor {
                 more = true;
                 return ControlFlow::Break(());
             }
-            if bytes >= max_bytes {
+            if bytes >= max_bytes && !chunk.kvs.is_empty() {
                 next_start = Some(Bytes::copy_from_slice(record.key()));
                 return ControlFlow::Break(());
             }

@@ -20,15 +20,21 @@ pub(crate) struct Harness {
     pub(crate) state: State,
     pub(crate) time: ClusterTime,
     pub(crate) term: Term,
-    log: Vec<Bytes>,
+    /// Each entry with its term: a replay decides about expiries as the first time.
+    log: Vec<(Term, Bytes)>,
     next_request: u64,
     quota: Quota,
+    /// Whether readers wait for the end of a turn of several entries.
+    pub(crate) in_turn: bool,
     pub(crate) events: Vec<Event>,
 }
 
 impl Harness {
     pub(crate) fn new(engine: Box<dyn Engine>) -> Harness {
-        let quota = Quota(None);
+        Harness::with_quota(engine, Quota(None))
+    }
+
+    pub(crate) fn with_quota(engine: Box<dyn Engine>, quota: Quota) -> Harness {
         Harness {
             state: State::open(engine, quota).expect("an empty engine opens"),
             time: ClusterTime(0),
@@ -36,6 +42,7 @@ impl Harness {
             log: Vec::new(),
             next_request: 0,
             quota,
+            in_turn: false,
             events: Vec::new(),
         }
     }
@@ -47,10 +54,12 @@ impl Harness {
         answers.pop().expect("one answer per command")
     }
 
-    /// Applies commands as one entry and one turn.
+    /// Applies commands as one entry, and as one turn unless one is going on.
     pub(crate) fn apply_all(&mut self, operations: Vec<Operation>) -> Vec<Answer> {
         let answers = self.apply_unpublished(operations);
-        self.publish();
+        if !self.in_turn {
+            self.publish();
+        }
         answers
     }
 
@@ -63,7 +72,7 @@ impl Harness {
             push_command(&mut batch, &command.encode_to_vec());
         }
         let batch = batch.freeze();
-        self.log.push(batch.clone());
+        self.log.push((self.term, batch.clone()));
         let index = LogIndex(self.log.len() as u64);
         self.state
             .apply_entry(index, self.term, Entry::Batch(batch))
@@ -75,19 +84,21 @@ impl Harness {
         self.events.extend(events);
     }
 
-    /// Opens `engine`, which kept a prefix, and replays the rest of the log.
-    pub(crate) fn restart(&mut self, engine: Box<dyn Engine>) {
+    /// Opens `engine`, which kept a prefix, and replays the rest of the log. Returns how many
+    /// entries that were.
+    pub(crate) fn restart(&mut self, engine: Box<dyn Engine>) -> u64 {
         let mut state = State::open(engine, self.quota).expect("what an engine kept opens");
         let (applied, _) = state.applied();
         let kept = usize::try_from(applied.0).expect("a short log");
-        for (offset, batch) in self.log.iter().enumerate().skip(kept) {
+        for (offset, (term, batch)) in self.log.iter().enumerate().skip(kept) {
             let index = LogIndex(offset as u64 + 1);
             state
-                .apply_entry(index, self.term, Entry::Batch(batch.clone()))
+                .apply_entry(index, *term, Entry::Batch(batch.clone()))
                 .expect("a test engine does not fail");
         }
         state.publish();
         self.state = state;
+        self.log.len() as u64 - applied.0
     }
 
     pub(crate) fn set_quota(&mut self, quota: Quota) {
@@ -126,6 +137,15 @@ impl SharedForgetful {
 
     pub(crate) fn flush(&self) {
         self.with(ForgetfulEngine::flush);
+    }
+
+    /// A flush that lags behind: the oldest batches survive from now on.
+    pub(crate) fn flush_oldest(&self, batches: usize) {
+        self.with(|engine| engine.flush_oldest(batches));
+    }
+
+    pub(crate) fn unflushed(&self) -> usize {
+        self.with(|engine| engine.unflushed())
     }
 
     /// What is left of the engine after a crash; this handle and its clones are dead.

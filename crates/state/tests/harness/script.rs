@@ -86,6 +86,15 @@ pub(crate) fn run(harness: &mut Harness, line: &str) -> String {
             harness.time = ClusterTime(number(rest).cast_unsigned());
             String::new()
         }
+        "turn" => {
+            harness.in_turn = true;
+            String::new()
+        }
+        "end" => {
+            harness.in_turn = false;
+            harness.publish();
+            String::new()
+        }
         "sweep" => {
             harness.sweep();
             String::new()
@@ -313,7 +322,7 @@ fn show(outcome: &Outcome, revision: i64) -> String {
     match outcome {
         Outcome::Put(put) => show_put(put),
         Outcome::DeleteRange(delete) => show_delete(delete),
-        Outcome::Txn(txn) => show_txn(txn, 0),
+        Outcome::Txn(txn) => show_txn(txn),
         Outcome::LeaseGrant { id, ttl_s } => format!("lease {} for {ttl_s} s\n", id.0),
         Outcome::Alarm(alarms) => {
             let mut out = String::new();
@@ -336,7 +345,7 @@ fn show_delete(delete: &state::outcome::DeleteOutcome) -> String {
     out
 }
 
-fn show_txn(txn: &TxnOutcome, depth: usize) -> String {
+fn show_txn(txn: &TxnOutcome) -> String {
     let mut out =
         format!("{}, revision {}\n", if txn.succeeded { "then" } else { "else" }, txn.revision.0);
     for response in &txn.responses {
@@ -344,7 +353,7 @@ fn show_txn(txn: &TxnOutcome, depth: usize) -> String {
             TxnResponse::Range(found) => show_range(found),
             TxnResponse::Put(put) => show_put(put),
             TxnResponse::DeleteRange(delete) => show_delete(delete),
-            TxnResponse::Txn(inner) => show_txn(inner, depth + 1),
+            TxnResponse::Txn(inner) => show_txn(inner),
         };
         for line in shown.lines() {
             writeln!(out, "  {line}").expect("a string takes everything");

@@ -1,0 +1,205 @@
+//! A member is killed again and again under the writes of its clients, and keeps its promises.
+//!
+//! `METASTORE_CRASH_SEED` repeats a run as far as the machine's own timing allows it,
+//! `METASTORE_CRASH_CYCLES` makes it longer.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::load::{self, Plan};
+use crate::support::{Member, PATIENCE, block_on};
+use crate::verify::{Checked, Promises};
+
+const SEED: u64 = 0x5eed_c4a5;
+const CYCLES: u64 = 52;
+
+/// Small files, so that snapshots, cuts of the log and used segments come between the kills.
+const SMALL: [&str; 4] = ["--log-segment-bytes", "1048576", "--snapshot-log-bytes", "1048576"];
+const LARGE: [&str; 2] = ["--log-segment-bytes", "3145728"];
+
+#[test]
+fn nothing_acknowledged_is_lost_by_killing_the_member_fifty_times_under_load() {
+    let folder = tempfile::tempdir().expect("make a temporary folder");
+    let mut run = Run::new(&folder.path().join("data"));
+    run.say(&format!("seed {:#x}, {} cycles", run.seed, run.cycles));
+    for cycle in 0..run.cycles {
+        run.cycle(cycle);
+    }
+    run.must_have_been_worth_it();
+}
+
+struct Run {
+    seed: u64,
+    cycles: u64,
+    rng: fastrand::Rng,
+    member: Member,
+    promises: Promises,
+    kills: u64,
+    snapshots: BTreeSet<String>,
+    first_segments: BTreeSet<String>,
+    spares: BTreeSet<String>,
+    total: Checked,
+    hashes_compared: u64,
+}
+
+impl Run {
+    fn new(data_dir: &Path) -> Run {
+        let seed = variable("METASTORE_CRASH_SEED").unwrap_or(SEED);
+        Run {
+            seed,
+            cycles: variable("METASTORE_CRASH_CYCLES").unwrap_or(CYCLES),
+            rng: fastrand::Rng::with_seed(seed),
+            member: Member::new(data_dir, &SMALL),
+            promises: Promises::default(),
+            kills: 0,
+            snapshots: BTreeSet::new(),
+            first_segments: BTreeSet::new(),
+            spares: BTreeSet::new(),
+            total: Checked::default(),
+            hashes_compared: 0,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        use std::io::Write as _;
+        // Not `println`: what a test prints is seen when it fails, and here also what came before.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+
+    /// Start, write, kill, start, check.
+    fn cycle(&mut self, cycle: u64) {
+        let is_small = self.rng.bool();
+        self.member.set_flags(if is_small { &SMALL } else { &LARGE });
+        if self.rng.u8(..4) == 0 {
+            self.kill_while_it_starts();
+        }
+        self.member.must_start();
+        let plan = self.plan(cycle, is_small);
+        let notes = block_on(load::run(&mut self.member, &plan));
+        self.kills += 1;
+        let written = notes.acknowledged.len();
+        let compacted = plan.compact_at.map(|at| (at, notes.compacted.is_some()));
+        self.look_at_files();
+        self.promises.note(notes).unwrap_or_else(|violation| self.fail(cycle, &violation));
+
+        self.member.must_start();
+        let checked = self.check(cycle, compacted);
+        self.say(&format!("cycle {cycle}: {written} acknowledged, killed; {checked:?}"));
+        if self.rng.u8(..8) == 0 {
+            // The same must hold for a clean stop, which has HashKV compared.
+            self.member.terminate();
+            self.member.must_start();
+            let again = self.check(cycle, None);
+            assert!(again.hash_compared, "nothing was compacted in between");
+        }
+        self.member.kill();
+    }
+
+    fn check(&mut self, cycle: u64, compacted: Option<(i64, bool)>) -> Checked {
+        let Run { member, promises, .. } = self;
+        let checked = block_on(async {
+            let mut client = member.client().await;
+            promises.check(&mut client, compacted).await
+        });
+        let checked = checked.unwrap_or_else(|violation| self.fail(cycle, &violation));
+        self.total.writes_read += checked.writes_read;
+        self.total.revision = checked.revision;
+        self.hashes_compared += u64::from(checked.hash_compared);
+        checked
+    }
+
+    fn fail(&self, cycle: u64, violation: &dyn std::error::Error) -> ! {
+        let (seed, log) = (self.seed, self.member.log());
+        panic!("seed {seed:#x}, cycle {cycle}: {violation}\nthe member said:\n{log}")
+    }
+
+    fn plan(&mut self, cycle: u64, is_small: bool) -> Plan {
+        let oracle = &self.promises.oracle;
+        let (oldest, newest) = (self.promises.compacted + 1, oracle.revision());
+        let compact = newest > oldest && self.rng.u8(..10) < if is_small { 6 } else { 1 };
+        // Up to one revision before the end, so that the last hash can be compared.
+        let compact_at = compact.then(|| self.rng.i64(oldest.midpoint(newest)..newest));
+        let kill_in = (is_small && self.rng.bool()).then(|| self.member.data_dir().join("snap"));
+        Plan {
+            cycle,
+            seed: self.rng.u64(..),
+            answers: self.rng.u64(if is_small { 100..900 } else { 1..400 }),
+            kill_in,
+            value_bytes: if is_small { 100..8000 } else { 0..200 },
+            compact_at,
+            keyspace: Arc::clone(oracle.keyspace()),
+            revision: newest,
+            leases: self.promises.leases.living(),
+        }
+    }
+
+    /// Kills a member that has just begun to write its first segment.
+    fn kill_while_it_starts(&mut self) {
+        let log = self.member.data_dir().join("log");
+        let before = names(&log);
+        let changes = self.rng.u8(1..4);
+        self.member.spawn();
+        let deadline = Instant::now() + PATIENCE;
+        let (mut seen, mut last) = (0, before);
+        while seen < changes && !self.member.has_said("ready to serve") {
+            assert!(Instant::now() < deadline, "a member that starts changes its log");
+            std::thread::yield_now();
+            let now = names(&log);
+            seen += u8::from(now != last);
+            last = now;
+        }
+        self.member.kill();
+        self.kills += 1;
+    }
+
+    fn look_at_files(&mut self) {
+        let of = |folder: &str, kind: &str| {
+            let mut found = names(&self.member.data_dir().join(folder));
+            found.retain(|name| name.ends_with(kind));
+            found
+        };
+        let (snapshots, segments, spares) =
+            (of("snap", ".snap"), of("log", ".wal"), of("log", ".spare"));
+        assert!(snapshots.len() <= 3, "old snapshots are removed: {snapshots:?}");
+        self.snapshots.extend(snapshots);
+        self.first_segments.extend(segments.first().cloned());
+        self.spares.extend(spares);
+    }
+
+    /// A run without the events that it is about would prove little.
+    fn must_have_been_worth_it(&self) {
+        let (snapshots, cuts) = (self.snapshots.len(), self.first_segments.len());
+        let Checked { writes_read, revision, .. } = self.total;
+        self.say(&format!(
+            "{} kills, {revision} revisions, {writes_read} writes read back, {snapshots} snapshots, \
+             {cuts} beginnings of the log, {} hashes compared",
+            self.kills, self.hashes_compared
+        ));
+        if self.cycles >= CYCLES {
+            assert!(self.kills >= 50, "{} kills", self.kills);
+            assert!(snapshots >= 5, "{snapshots} snapshots were written between kills");
+            assert!(cuts >= 25, "the log began at {cuts} different segments");
+            assert!(self.hashes_compared >= 10, "{} hashes", self.hashes_compared);
+        }
+    }
+}
+
+/// The names in a folder, sorted; none if it does not exist yet.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    Some(parsed.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
