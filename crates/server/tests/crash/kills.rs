@@ -123,9 +123,11 @@ impl Run {
     fn plan(&mut self, cycle: u64, is_small: bool) -> Plan {
         let oracle = &self.promises.oracle;
         let (oldest, newest) = (self.promises.compacted + 1, oracle.revision());
-        let compact = newest > oldest && self.rng.u8(..10) < if is_small { 6 } else { 1 };
-        // Up to one revision before the end, so that the last hash can be compared.
-        let compact_at = compact.then(|| self.rng.i64(oldest.midpoint(newest)..newest));
+        // Little history means little data, and snapshots that are soon due again. Up to one
+        // revision before the end, so that the last hash can be compared.
+        let (tenths, from) = if is_small { (9, newest - 20) } else { (1, oldest.midpoint(newest)) };
+        let compact = newest > oldest && self.rng.u8(..10) < tenths;
+        let compact_at = compact.then(|| self.rng.i64(from.max(oldest)..newest));
         let kill_in = (is_small && self.rng.bool()).then(|| self.member.data_dir().join("snap"));
         Plan {
             cycle,
