@@ -25,6 +25,9 @@ use crate::lessor::{KeepAlive, Lessor};
 use crate::limits::{OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS, SWEEP_SLICES_PER_TURN};
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
+#[cfg(test)]
+mod tests;
+
 /// What happens to an [`Applier`].
 #[derive(Debug)]
 pub enum ApplierInput {
