@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::load::{self, Plan};
+use crate::steps::put;
 use crate::support::{Member, PATIENCE, block_on};
 use crate::verify::{Checked, Promises};
 
@@ -30,6 +31,23 @@ fn nothing_acknowledged_is_lost_by_killing_the_member_fifty_times_under_load() {
         run.cycle(cycle);
     }
     run.must_have_been_worth_it();
+}
+
+/// Nothing is promised yet, and whatever the attempt has left must not be in the way of the next.
+#[test]
+fn a_member_killed_while_it_founds_its_cluster_starts_at_the_next_attempt() {
+    for changes in 1..=10 {
+        let folder = tempfile::tempdir().expect("make a temporary folder");
+        let mut member = Member::new(&folder.path().join("data"), &SMALL);
+        kill_after_changes(&mut member, changes);
+        member.must_start();
+        let mut promises = Promises::default();
+        block_on(async {
+            let mut client = member.client().await;
+            put(&mut client, &mut promises.oracle, "k", 0, 10).await.expect("it has room");
+            promises.check(&mut client, None).await.expect("nothing has happened yet");
+        });
+    }
 }
 
 struct Run {
@@ -142,22 +160,8 @@ impl Run {
         }
     }
 
-    /// Kills a member that has just begun to write its first segment.
     fn kill_while_it_starts(&mut self) {
-        let log = self.member.data_dir().join("log");
-        let before = names(&log);
-        let changes = self.rng.u8(1..4);
-        self.member.spawn();
-        let deadline = Instant::now() + PATIENCE;
-        let (mut seen, mut last) = (0, before);
-        while seen < changes && !self.member.has_said("ready to serve") {
-            assert!(Instant::now() < deadline, "a member that starts changes its log");
-            std::thread::yield_now();
-            let now = names(&log);
-            seen += u8::from(now != last);
-            last = now;
-        }
-        self.member.kill();
+        kill_after_changes(&mut self.member, self.rng.u8(1..6));
         self.kills += 1;
     }
 
@@ -195,6 +199,24 @@ impl Run {
             assert!(self.hashes_compared >= 10, "{} hashes", self.hashes_compared);
         }
     }
+}
+
+/// Starts a member and kills it when so many changes of the names in its directory were seen, or
+/// when it is ready, if that comes first.
+fn kill_after_changes(member: &mut Member, changes: u8) {
+    let folders = ["", "log", "snap"].map(|folder| member.data_dir().join(folder));
+    let all = || folders.each_ref().map(|folder| names(folder));
+    let (mut seen, mut last) = (0, all());
+    member.spawn();
+    let deadline = Instant::now() + PATIENCE;
+    while seen < changes && !member.has_said("ready to serve") {
+        assert!(Instant::now() < deadline, "it neither starts nor ends:\n{}", member.log());
+        std::thread::yield_now();
+        let now = all();
+        seen += u8::from(now != last);
+        last = now;
+    }
+    member.kill();
 }
 
 /// The names in a folder, sorted; none if it does not exist yet.
