@@ -168,8 +168,8 @@ impl Loaded {
 /// # Errors
 /// A limit is missed, or nothing could be measured.
 pub(crate) async fn run(options: &Options, out: &mut impl std::io::Write) -> Result<()> {
-    let mut report = Report::default();
-    writeln!(out, "load average before: {}", load_average())?;
+    writeln!(out, "load average before: {}\n", load_average())?;
+    let mut report = Report::new(out)?;
     let shared = [Bone::Readers, Bone::Counting, Bone::Stalled];
     if shared.into_iter().any(|bone| options.wants(bone)) {
         let data = Data::new(options.keys, 64, usize::from(options.value_bytes));
@@ -190,8 +190,9 @@ pub(crate) async fn run(options: &Options, out: &mut impl std::io::Write) -> Res
     if options.wants(Bone::Footprint) {
         footprint::measure(options, &mut report).await.context("footprint")?;
     }
-    writeln!(out, "load average after: {}\n\n{}", load_average(), report.table())?;
-    match report.missed() {
+    let missed = report.missed();
+    writeln!(out, "\nload average after: {}", load_average())?;
+    match missed {
         0 => Ok(()),
         _ if options.report_only => Ok(()),
         missed => bail!("limits missed: {missed}"),

@@ -1,6 +1,8 @@
 //! What came out, as a table that can stand in a document.
 
-use std::fmt::Write as _;
+use std::io::Write;
+
+use anyhow::Result;
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,32 +31,33 @@ impl Row {
     }
 }
 
-/// The rows so far.
-#[derive(Default)]
-pub(crate) struct Report(Vec<Row>);
+/// A table in Markdown that is written as it grows: a run that breaks off has not been in vain.
+pub(crate) struct Report<'a> {
+    out: &'a mut dyn Write,
+    missed: usize,
+}
 
-impl Report {
-    pub(crate) fn add(&mut self, row: Row) {
-        self.0.push(row);
+impl<'a> Report<'a> {
+    pub(crate) fn new(out: &'a mut dyn Write) -> Result<Report<'a>> {
+        writeln!(out, "| what | measured | limit | kept |\n|---|---|---|---|")?;
+        Ok(Report { out, missed: 0 })
     }
 
-    /// What was missed.
+    pub(crate) fn add(&mut self, row: &Row) -> Result<()> {
+        let Row { what, measured, limit, kept } = row;
+        let kept = match kept {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "",
+        };
+        self.missed += usize::from(row.kept == Some(false));
+        writeln!(self.out, "| {what} | {measured} | {limit} | {kept} |")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// How many limits were missed.
     pub(crate) fn missed(&self) -> usize {
-        self.0.iter().filter(|row| row.kept == Some(false)).count()
-    }
-
-    /// The table in Markdown.
-    pub(crate) fn table(&self) -> String {
-        let mut table = String::from("| what | measured | limit | kept |\n|---|---|---|---|\n");
-        for Row { what, measured, limit, kept } in &self.0 {
-            let kept = match kept {
-                Some(true) => "yes",
-                Some(false) => "**no**",
-                None => "",
-            };
-            writeln!(table, "| {what} | {measured} | {limit} | {kept} |").expect("a string grows");
-        }
-        table
+        self.missed
     }
 }
 
@@ -64,15 +67,16 @@ mod tests {
 
     #[test]
     fn a_limit_is_kept_up_to_itself_and_missed_above() {
-        let mut report = Report::default();
-        report.add(Row::at_most("a", 1.2, 1.2, "×", "x"));
-        report.add(Row::plain("b", "7 ms".into()));
+        let mut table = Vec::new();
+        let mut report = Report::new(&mut table).expect("memory");
+        report.add(&Row::at_most("a", 1.2, 1.2, "×", "x")).expect("memory");
+        report.add(&Row::plain("b", "7 ms".into())).expect("memory");
         assert_eq!(report.missed(), 0);
-        report.add(Row::at_most("c", 1.21, 1.2, "×", "y"));
+        report.add(&Row::at_most("c", 1.21, 1.2, "×", "y")).expect("memory");
         assert_eq!(report.missed(), 1);
-        let table = "| what | measured | limit | kept |\n|---|---|---|---|\n\
+        let expected = "| what | measured | limit | kept |\n|---|---|---|---|\n\
             | a | 1.20× (x) | ≤ 1.2× | yes |\n| b | 7 ms |  |  |\n\
             | c | 1.21× (y) | ≤ 1.2× | **no** |\n";
-        assert_eq!(report.table(), table);
+        assert_eq!(String::from_utf8(table).expect("text"), expected);
     }
 }

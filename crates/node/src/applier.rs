@@ -27,6 +27,9 @@ use crate::limits::{
 };
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
+#[cfg(test)]
+mod tests;
+
 /// What happens to an [`Applier`].
 #[derive(Debug)]
 pub enum ApplierInput {

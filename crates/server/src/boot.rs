@@ -29,7 +29,7 @@ use state::members::Member;
 use state::schema::{Table, meta};
 use state::{ClusterId, LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
-use storage::log_disk::{LogDir, LogEvent, LogOptions};
+use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 use tokio::sync::oneshot;
 
@@ -134,7 +134,8 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     let replay = || {
         let log = Log::new(folder());
         wal::replay(&log, cluster, member, holds.index).map_err(|error| {
-            let place = file_of(&error).map_or_else(|| data_dir.log(), |id| log.folder.path_of(id));
+            let place = file_of(&error)
+                .map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
             anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
         })
     };
@@ -152,7 +153,7 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
     data_dir.mark_born()?;
     let recovered = recovered.context("the log is empty right after it was begun")?;
     if let Some(place) = recovered.cut {
-        let file = folder().path_of(place.segment).display().to_string();
+        let file = segment_path(&data_dir.log(), place.segment).display().to_string();
         tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
     Ok(Consensus::open(consensus_config, recovered, &holds)?)

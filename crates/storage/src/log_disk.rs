@@ -118,6 +118,12 @@ pub enum LogError {
     Stopped,
 }
 
+/// Where a segment is, or would be, in the folder of a log.
+#[must_use]
+pub fn segment_path(folder: &Path, segment: SegmentId) -> PathBuf {
+    folder.join(segment_name(segment))
+}
+
 /// The folder of the log before it is written: for replay, and for reading a log at rest.
 pub struct LogDir {
     files: Box<dyn SegmentFiles>,
@@ -159,12 +165,6 @@ impl LogDir {
     pub fn read(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
         let name = segment_name(segment);
         Ok(self.files.read(&name).map_err(FileError::new("read", &self.path.join(name)))?)
-    }
-
-    /// Where a segment is or would be.
-    #[must_use]
-    pub fn path_of(&self, segment: SegmentId) -> PathBuf {
-        self.path.join(segment_name(segment))
     }
 
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.

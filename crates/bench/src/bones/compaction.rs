@@ -16,7 +16,7 @@ const RATIO_MAX: f64 = 1.25;
 /// Compactions of each server.
 const TURNS: u32 = 7;
 
-pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) async fn measure(options: &Options, report: &mut Report<'_>) -> Result<()> {
     let many = Data::new(options.keys, 64, 256);
     let few = many.with_keys(options.keys / 10);
     let few = Loaded::start(&options.server, options.folder()?, few).await?;
@@ -34,7 +34,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         many.data.keys, few.data.keys
     );
     let what = format!("compacting {GARBAGE} superseded revisions among ten times the keys");
-    report.add(Row::at_most(&what, many_ms / few_ms, RATIO_MAX, "×", &detail));
+    report.add(&Row::at_most(&what, many_ms / few_ms, RATIO_MAX, "×", &detail))?;
 
     let alone_us = many.paced(options).run().await?.p99_us();
     let (beside, done) = many.puts_beside(options, Activity::Compact).await?;
@@ -45,7 +45,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         done.times
     );
     let what = format!("p99 of {} put/s beside {}", options.rate, Activity::Compact.name());
-    report.add(Row::plain(&what, measured));
+    report.add(&Row::plain(&what, measured))?;
     Ok(())
 }
 

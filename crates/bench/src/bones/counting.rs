@@ -24,7 +24,7 @@ const PAGE_RATIO_MAX: f64 = 1.2;
 const TURNS: usize = 2000;
 const PAGE_TURNS: usize = 300;
 
-pub(super) async fn measure(loaded: &Loaded, report: &mut Report) -> Result<()> {
+pub(super) async fn measure(loaded: &Loaded, report: &mut Report<'_>) -> Result<()> {
     let data = &loaded.data;
     let connection = Connection::open(loaded.server.address, WINDOW_BYTES).await?;
     let now = revision(&connection, data).await?;
@@ -40,7 +40,7 @@ pub(super) async fn measure(loaded: &Loaded, report: &mut Report) -> Result<()> 
     for (what, us) in [("now", count_us), ("1,000 revisions back", past_us)] {
         let what = format!("counting {keys} keys, {what}");
         let detail = format!("{us:.0} µs to the client, {nothing_us:.0} µs for an empty get");
-        report.add(Row::at_most(&what, us - nothing_us, COUNT_US_MAX, " µs", &detail));
+        report.add(&Row::at_most(&what, us - nothing_us, COUNT_US_MAX, " µs", &detail))?;
     }
 
     let page = |first: u64| {
@@ -55,7 +55,7 @@ pub(super) async fn measure(loaded: &Loaded, report: &mut Report) -> Result<()> 
         (us.into_iter().fold(0.0, f64::max), us.into_iter().fold(f64::MAX, f64::min));
     let detail = format!("start {:.0} µs, middle {:.0} µs, end {:.0} µs", us[0], us[1], us[2]);
     let what = format!("dearest to cheapest page of {PAGE_KEYS} of {keys} keys");
-    report.add(Row::at_most(&what, most / least, PAGE_RATIO_MAX, "×", &detail));
+    report.add(&Row::at_most(&what, most / least, PAGE_RATIO_MAX, "×", &detail))?;
     Ok(())
 }
 

@@ -37,24 +37,24 @@ impl Footprint {
     }
 }
 
-pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
+pub(super) async fn measure(options: &Options, report: &mut Report<'_>) -> Result<()> {
     let ours = footprint(&options.server, options).await?;
     let what = format!("{} keys of 64 bytes with values of 256", options.keys);
-    report.add(Row::plain(&what, ours.text()));
+    report.add(&Row::plain(&what, ours.text()))?;
     let Some((name, binary)) = &options.beside else { return Ok(()) };
     let other = footprint(binary, options).await?;
-    report.add(Row::plain(&format!("{what}, {name}"), other.text()));
+    report.add(&Row::plain(&format!("{what}, {name}"), other.text()))?;
     let memory = ours.resident_mib / other.resident_mib;
     let what = format!("resident memory {} s after the last put, of {name}'s", options.settle);
     let detail = format!("{:.0} MiB to {:.0} MiB", ours.resident_mib, other.resident_mib);
-    report.add(Row::at_most(&what, memory, MEMORY_RATIO_MAX, "×", &detail));
+    report.add(&Row::at_most(&what, memory, MEMORY_RATIO_MAX, "×", &detail))?;
     let restart = ours.restart_s / other.restart_s;
     let detail = format!("{:.2} s to {:.2} s", ours.restart_s, other.restart_s);
     let what = format!("restart to the ready line, of {name}'s");
-    report.add(Row::at_most(&what, restart, RESTART_RATIO_MAX, "×", &detail));
+    report.add(&Row::at_most(&what, restart, RESTART_RATIO_MAX, "×", &detail))?;
     let written = ours.written_per_put / other.written_per_put;
     let measured = format!("{written:.2}× of {name}'s");
-    report.add(Row::plain("bytes written to disk per put", measured));
+    report.add(&Row::plain("bytes written to disk per put", measured))?;
     Ok(())
 }
 

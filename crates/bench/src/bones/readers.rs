@@ -37,7 +37,11 @@ impl Turn {
     }
 }
 
-pub(super) async fn measure(loaded: &Loaded, options: &Options, report: &mut Report) -> Result<()> {
+pub(super) async fn measure(
+    loaded: &Loaded,
+    options: &Options,
+    report: &mut Report<'_>,
+) -> Result<()> {
     let alone = async || anyhow::Ok(loaded.paced(options).run().await?.p99_us());
     // Not counted: connections and caches are new.
     alone().await?;
@@ -63,9 +67,9 @@ pub(super) async fn measure(loaded: &Loaded, options: &Options, report: &mut Rep
         );
         let ratio = median(turns.iter().map(|turn| turn.ratio()));
         let what = format!("p99 of {} put/s beside {}", options.rate, reader.name());
-        report.add(Row::at_most(&what, ratio, P99_RATIO_MAX, "×", &detail));
+        report.add(&Row::at_most(&what, ratio, P99_RATIO_MAX, "×", &detail))?;
     }
     let measured = format!("{:.2}× between two runs alone (median)", median(noise));
-    report.add(Row::plain("noise of that p99", measured));
+    report.add(&Row::plain("noise of that p99", measured))?;
     Ok(())
 }

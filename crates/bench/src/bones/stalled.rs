@@ -26,10 +26,14 @@ const P99_RATIO_MAX: f64 = 1.2;
 const STALLED_WATCHERS: u64 = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-pub(super) async fn measure(loaded: &Loaded, options: &Options, report: &mut Report) -> Result<()> {
+pub(super) async fn measure(
+    loaded: &Loaded,
+    options: &Options,
+    report: &mut Report<'_>,
+) -> Result<()> {
     let held = stalled_list(loaded, options).await?;
     let what = format!("memory held by a stream of {} keys that is not read", options.keys);
-    report.add(Row::at_most(&what, held, HELD_MIB_MAX, " MiB", "most of what was seen"));
+    report.add(&Row::at_most(&what, held, HELD_MIB_MAX, " MiB", "most of what was seen"))?;
     stalled_watchers(loaded, options, report).await
 }
 
@@ -60,7 +64,11 @@ struct Turn {
     p99_us: f64,
 }
 
-async fn stalled_watchers(loaded: &Loaded, options: &Options, report: &mut Report) -> Result<()> {
+async fn stalled_watchers(
+    loaded: &Loaded,
+    options: &Options,
+    report: &mut Report<'_>,
+) -> Result<()> {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     // Not counted: the first puts pay for what the later ones use.
     turn(loaded, options, 0).await?;
@@ -78,17 +86,17 @@ async fn stalled_watchers(loaded: &Loaded, options: &Options, report: &mut Repor
         growth(&without),
         growth(&with),
     );
-    report.add(Row::at_most(
+    report.add(&Row::at_most(
         "memory held by a watcher of all keys that is not read",
         held,
         HELD_MIB_MAX,
         " MiB",
         &detail,
-    ));
+    ))?;
     let ratio = p99(&with) / p99(&without);
     let detail = format!("{:.0} µs beside {:.0} µs without", p99(&with), p99(&without));
     let what = "p99 from put to event at a watcher beside them";
-    report.add(Row::at_most(what, ratio, P99_RATIO_MAX, "×", &detail));
+    report.add(&Row::at_most(what, ratio, P99_RATIO_MAX, "×", &detail))?;
     Ok(())
 }
 

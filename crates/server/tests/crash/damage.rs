@@ -13,19 +13,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use metastore_proto::etcdserverpb::{PutRequest, RangeRequest};
 use node::wal::record::{self, Frame};
 use node::wal::segment::{HEADER_BYTES, Segment};
 
-use crate::keyspace::{Answer, Change, Op};
 use crate::kills::SMALL;
-use crate::oracle::{Acknowledged, Oracle, Violation};
-use crate::support::{Client, Ended, Member, block_on};
+use crate::oracle::{Oracle, Violation};
+use crate::steps::{put, revision};
+use crate::support::{Ended, Member, block_on};
 use crate::verify::replay;
 
 /// Snapshots as soon as it may, but the log reaches back over several of them.
 const LONG_LOG: [&str; 2] = ["--snapshot-log-bytes", "1048576"];
+
+/// Values, and the bytes of each, that make two snapshots due: at 1 MiB, and when the log has grown
+/// by twice as much.
+const LARGE: (usize, usize) = (72, 64 << 10);
 
 /// A directory in which everything is well, and what it holds.
 struct Original {
@@ -52,8 +54,14 @@ enum Outcome {
 }
 
 impl Original {
-    /// Lets a member write `count` values of this size, one after the other.
-    fn new(flags: &'static [&'static str], count: usize, value_bytes: usize, stop: &Stop) -> Self {
+    /// Lets a member write `count` values of this size, one after the other, and have `snapshots`
+    /// made meanwhile.
+    fn new(
+        flags: &'static [&'static str],
+        (count, value_bytes): (usize, usize),
+        snapshots: usize,
+        stop: &Stop,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("make a temporary folder");
         let mut member = Member::new(&folder.path().join("data"), flags);
         let mut oracle = Oracle::default();
@@ -61,13 +69,15 @@ impl Original {
         let last = block_on(async {
             let mut client = member.client().await;
             for at in 0..count {
-                put(&mut client, &mut oracle, &format!("k{}", at % 7), at, value_bytes).await;
+                let key = format!("k{}", at % 7);
+                put(&mut client, &mut oracle, &key, at, value_bytes).await.expect("it has room");
             }
             let last = i64::try_from(count).expect("few") + 1;
             let history = replay(&mut client, 2, last).await;
             oracle.check(&history, 2, last, &[]).expect("nothing has happened yet");
             last
         });
+        member.wait_for_lines("saved snapshot", snapshots);
         match stop {
             Stop::Terminate => member.terminate(),
             Stop::Kill => member.kill(),
@@ -129,7 +139,7 @@ impl Copy<'_> {
 
 #[test]
 fn damage_in_front_of_the_last_record_is_refused_with_its_place_and_in_it_costs_the_last_write() {
-    let original = Original::new(&SMALL, 60, 100, &Stop::Kill);
+    let original = Original::new(&SMALL, (60, 100), 0, &Stop::Kill);
     let frames = frames(&original.copy().newest_segment());
     // The last write is there, and no record yet that says it is durable, unless the member has had
     // the time to write one.
@@ -159,7 +169,7 @@ fn damage_in_front_of_the_last_record_is_refused_with_its_place_and_in_it_costs_
 
 #[test]
 fn after_a_clean_stop_no_flipped_byte_costs_a_write() {
-    let original = Original::new(&SMALL, 40, 100, &Stop::Terminate);
+    let original = Original::new(&SMALL, (40, 100), 0, &Stop::Terminate);
     let frames = frames(&original.copy().newest_segment());
     let (marker, vouched) = frames.split_last().expect("a stop writes a marker");
     assert_eq!(marker.1.synced_through, vouched.last().expect("40 writes").1.number);
@@ -181,7 +191,7 @@ fn after_a_clean_stop_no_flipped_byte_costs_a_write() {
 
 #[test]
 fn a_log_cut_anywhere_starts_with_a_prefix_or_is_refused() {
-    let original = Original::new(&SMALL, 40, 100, &Stop::Terminate);
+    let original = Original::new(&SMALL, (40, 100), 0, &Stop::Terminate);
     let frames = frames(&original.copy().newest_segment());
     let (end, _) = *frames.last().expect("a stop writes a marker");
     let mut rng = fastrand::Rng::with_seed(9);
@@ -215,7 +225,7 @@ fn a_log_cut_anywhere_starts_with_a_prefix_or_is_refused() {
 /// What the member cannot know, the oracle must notice: this is the loss it is there for.
 #[test]
 fn the_oracle_notices_when_the_last_acknowledged_write_is_cut_off() {
-    let original = Original::new(&SMALL, 20, 100, &Stop::Terminate);
+    let original = Original::new(&SMALL, (20, 100), 0, &Stop::Terminate);
     let copy = original.copy();
     let frames = frames(&copy.newest_segment());
     let (last_write, _) = *frames.iter().rfind(|(_, frame)| frame.bytes > 100).expect("20 writes");
@@ -237,18 +247,18 @@ fn the_oracle_notices_when_the_last_acknowledged_write_is_cut_off() {
 
 #[test]
 fn a_damaged_snapshot_falls_back_to_the_one_before_as_long_as_the_log_reaches_back() {
-    let original = Original::new(&LONG_LOG, 48, 64 << 10, &Stop::Terminate);
+    let original = Original::new(&LONG_LOG, LARGE, 2, &Stop::Terminate);
     let copy = original.copy();
-    assert_eq!(files(&copy.data().join("snap"), ".snap").len(), 2, "snapshots of 3 MiB");
+    assert_eq!(files(&copy.data().join("snap"), ".snap").len(), 2, "both are kept");
     damage_middle(&copy.newest("snap", ".snap"));
     assert_eq!(copy.start(), Outcome::Whole);
     assert_eq!(copy.start(), Outcome::Whole, "and once more, with a log that was begun since");
 }
 
-/// The files of damaged snapshots must never take the place of those that are written later.
+/// Its next snapshots count, and not those that were damaged.
 #[test]
 fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
-    let original = Original::new(&LONG_LOG, 48, 64 << 10, &Stop::Terminate);
+    let original = Original::new(&LONG_LOG, LARGE, 2, &Stop::Terminate);
     let copy = original.copy();
     for snapshot in files(&copy.data().join("snap"), ".snap") {
         damage_middle(&snapshot);
@@ -257,16 +267,20 @@ fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
     let mut oracle = original.oracle.clone();
     member.must_start();
     // It has replayed more log than a snapshot is due after.
-    member.wait_for_line("saved snapshot");
+    member.wait_for_lines("saved snapshot", 1);
     block_on(async {
         let mut client = member.client().await;
         for at in 0..80 {
-            put(&mut client, &mut oracle, "more", at, 64 << 10).await;
+            put(&mut client, &mut oracle, "more", at, 64 << 10).await.expect("it has room");
         }
     });
+    let snap = copy.data().join("snap");
+    assert_eq!(files(&snap, ".damaged").len(), 2, "they are kept, under another name");
+    assert!(!files(&snap, ".snap").is_empty(), "and others are written");
     for _ in 0..2 {
         member.kill();
         member.must_start();
+        assert!(!member.has_said("snapshot is damaged"), "it starts from a sound one");
         block_on(async {
             let mut client = member.client().await;
             let last = revision(&mut client).await;
@@ -278,7 +292,7 @@ fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
 
 #[test]
 fn without_a_sound_snapshot_a_log_that_does_not_reach_back_is_refused() {
-    let original = Original::new(&SMALL, 48, 64 << 10, &Stop::Terminate);
+    let original = Original::new(&SMALL, LARGE, 2, &Stop::Terminate);
     let copy = original.copy();
     for snapshot in files(&copy.data().join("snap"), ".snap") {
         damage_middle(&snapshot);
@@ -290,17 +304,15 @@ fn without_a_sound_snapshot_a_log_that_does_not_reach_back_is_refused() {
 
 #[test]
 fn a_member_without_its_log_is_refused_with_and_without_snapshots() {
-    for value_bytes in [100, 64 << 10] {
-        let original = Original::new(&SMALL, 32, value_bytes, &Stop::Terminate);
+    for (values, snapshots) in [((10, 100), 0), (LARGE, 2)] {
+        let original = Original::new(&SMALL, values, snapshots, &Stop::Terminate);
         let copy = original.copy();
-        let has_snapshots = !files(&copy.data().join("snap"), ".snap").is_empty();
-        assert_eq!(has_snapshots, value_bytes > 100);
         for segment in files(&copy.data().join("log"), "") {
             fs::remove_file(segment).expect("remove a file of the log");
         }
         let Outcome::Refused(log) = copy.start() else { panic!("a log that is gone is a loss") };
         assert!(log.contains("lost its log"), "it says what is missing:\n{log}");
-        if has_snapshots {
+        if snapshots > 0 {
             damage_middle(&copy.newest("snap", ".snap"));
             assert!(
                 matches!(copy.start(), Outcome::Refused(_)),
@@ -312,7 +324,7 @@ fn a_member_without_its_log_is_refused_with_and_without_snapshots() {
 
 #[test]
 fn the_log_of_a_newer_program_or_of_another_member_is_refused() {
-    let original = Original::new(&SMALL, 5, 100, &Stop::Terminate);
+    let original = Original::new(&SMALL, (5, 100), 0, &Stop::Terminate);
     let stamp = |bytes: &mut Vec<u8>| {
         let crc = crc32c::crc32c(&bytes[..60]).to_le_bytes();
         bytes[60..64].copy_from_slice(&crc);
@@ -334,25 +346,6 @@ fn the_log_of_a_newer_program_or_of_another_member_is_refused() {
     fs::write(&manifest, newer).expect("write the manifest");
     let Outcome::Refused(log) = copy.start() else { panic!("a newer format: it started") };
     assert!(log.contains("has format 2"), "the format is named:\n{log}");
-}
-
-/// Writes one value and tells the oracle.
-async fn put(client: &mut Client, oracle: &mut Oracle, key: &str, at: usize, value_bytes: usize) {
-    let mut value = format!("{key}.{at}.").into_bytes();
-    value.resize(value_bytes.max(value.len()), b'.');
-    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value));
-    let request = PutRequest { key: key.clone(), value: value.clone(), ..PutRequest::default() };
-    let answer = client.kv.put(request).await.expect("a living member takes a put").into_inner();
-    let revision = answer.header.expect("every answer has a header").revision;
-    let change = Change::Write(vec![Op::Put { key, value, lease: 0 }]);
-    let done = Acknowledged { revision, change, answer: Answer::default() };
-    oracle.acknowledge(done).expect("nobody else wrote there");
-}
-
-async fn revision(client: &mut Client) -> i64 {
-    let request = RangeRequest { key: Bytes::from_static(b"k"), ..RangeRequest::default() };
-    let answer = client.kv.range(request).await.expect("a ready member is read from").into_inner();
-    answer.header.expect("every answer has a header").revision
 }
 
 /// The records of a segment, with their places.

@@ -27,9 +27,9 @@ A flag that is given its default is always accepted. What happens otherwise:
 | refused | The member does not start: going on without it would be unsafe. |
 
 Own flags of MetaStore are those under *Storage of MetaStore*, and `--strict-flags`. The log is cut
-by bytes, not by entries: once `--snapshot-log-bytes` of it have been written since the last
-snapshot, and no fewer than the data takes, a snapshot is written beside the running member and the
-log before it is released. `--snapshot-count` has no part in this.
+by bytes, not by entries: a snapshot is written beside the running member when the log has grown by
+twice what the last snapshot held, and by `--snapshot-log-bytes` at least; the log before it is then
+released. `--snapshot-count` has no part in this.
 ";
 
 #[test]

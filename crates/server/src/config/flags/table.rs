@@ -64,7 +64,7 @@ const MEMBER: &[Flag] = &[
 const STORAGE: &[Flag] = &[
     works("engine", Choice(&["memory", "rocksdb"]), "memory", "Where the data lives: memory (log and snapshot files on disk) or rocksdb."),
     works("log-segment-bytes", Uint, "16777216", "Size of one file of the log; files of this size are reserved ahead."),
-    works("snapshot-log-bytes", Uint, "134217728", "Bytes of log after which a snapshot is written and the log is cut."),
+    works("snapshot-log-bytes", Uint, "134217728", "Least bytes of log after which a snapshot is written and the log is cut; more with much data."),
 ];
 
 #[rustfmt::skip]
