@@ -8,6 +8,7 @@
 //
 //	@restart     stop the server cleanly, start it again on the same data and the same port
 //	@kill        the same, without asking the server
+//	@end         all scenes are played; nobody waits any more
 //
 // What two servers may differ in is never printed: ids and times that a server picks, raft's term,
 // how many pieces a stream came in. Everything else is: every field of every answer.
@@ -108,6 +109,7 @@ func main() {
 	for _, name := range flag.Args() {
 		play(name, *endpoint, *pid)
 	}
+	fmt.Println("@end")
 }
 
 func play(name, endpoint string, pid int) {

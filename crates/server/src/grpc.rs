@@ -36,6 +36,7 @@ use prost::Message;
 use state::command::Operation;
 use state::outcome::Outcome;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
@@ -47,6 +48,7 @@ use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
 
+mod arrival;
 mod cluster;
 pub mod convert;
 mod drain;
@@ -118,12 +120,20 @@ impl Services {
         let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
         let shell =
             Shell { handle, permits: Permits::default(), shutdown, last_stream: Arc::default() };
+        // Each service is generated on its own; what is the same for all of them stands here once.
+        macro_rules! service {
+            ($server:ident) => {
+                $server::new(shell.clone())
+                    .max_decoding_message_size(bytes_max)
+                    .accept_compressed(CompressionEncoding::Gzip)
+            };
+        }
         Services {
-            kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            maintenance: MaintenanceServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            health: HealthServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            kv: service!(KvServer),
+            lease: service!(LeaseServer),
+            cluster: service!(ClusterServer),
+            maintenance: service!(MaintenanceServer),
+            health: service!(HealthServer),
             shell,
         }
     }
@@ -135,6 +145,9 @@ impl Services {
         B: RequestBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
+        if let Some(refusal) = arrival::refusal(&request) {
+            return ResponseFuture::Ready(Some(refusal));
+        }
         if let Err(error) = self.check_metadata(request.headers()) {
             return ready(error.into());
         }
@@ -225,7 +238,9 @@ fn with_etcds_status(response: Response<Body>, path: &PathAndQuery) -> Response<
             let (service, method) = split_path(path).expect("it has been split before");
             status::unknown_method(service, method).into_http()
         }
-        Code::OutOfRange | Code::Internal => status::in_etcds_words(status).into_http(),
+        Code::OutOfRange | Code::Internal | Code::ResourceExhausted => {
+            status::in_etcds_words(status).into_http()
+        }
         _ => response,
     }
 }
