@@ -23,5 +23,6 @@ mod leases;
 mod load;
 mod oracle;
 mod oracle_tests;
+mod requests;
 mod steps;
 mod verify;

@@ -19,8 +19,9 @@ use metastore_proto::mvccpb::{Event, KeyValue};
 use tokio::task::JoinSet;
 
 use crate::leases::{LeaseBook, Told};
-use crate::load::{Notes, watch_all};
+use crate::load::Notes;
 use crate::oracle::{History, Oracle, Violation};
+use crate::requests::watch_all;
 use crate::support::{Client, PATIENCE};
 
 /// Reads that are under way at the same time.
