@@ -70,13 +70,15 @@ impl WatchStream {
         self.ask_hub();
     }
 
-    /// Whether nothing is known yet that forbids an answer. A watcher of the present whose question
-    /// is on its way to the hub does not: that answer comes before the one asked for now.
+    /// Whether nothing is known yet that forbids an answer. A watcher that is behind does not: it may
+    /// only wait for the hub's word that it has joined, which comes before the answer asked for now.
+    /// If it is still behind then, the request is dropped.
     fn may_answer_soon(&self, revision: Revision) -> bool {
         matches!(self.standing, Standing::Joined { .. })
             && self.watchers.iter().all(|watcher| match watcher.state() {
-                WatcherState::Live { .. } => watcher.start <= revision,
-                WatcherState::Behind { .. } => watcher.start == Revision(0),
+                WatcherState::Live { .. } | WatcherState::Behind { .. } => {
+                    watcher.start <= revision
+                }
                 WatcherState::Compacted => false,
             })
     }
