@@ -10,7 +10,7 @@
 //! One thread runs both machines: a hand-off between threads costs more than either machine's turn
 //! for a lone put. Nothing in here decides anything; the branches are in the machines.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::{Beacon, Unserved};
-use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY};
+use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY, WITHDRAWN_LOOK};
 use crate::watch_queue::WatchQueue;
 
 /// What reaches the core thread.
@@ -103,6 +103,7 @@ pub struct Core {
     tick: Duration,
     started: Instant,
     next_tick: Instant,
+    next_look: Instant,
     stopping: bool,
     log_failure: Option<LogError>,
 }
@@ -178,6 +179,7 @@ impl Core {
             tick: parts.tick,
             started: now,
             next_tick: now + parts.tick,
+            next_look: now + WITHDRAWN_LOOK,
             stopping: false,
             log_failure: None,
         }
@@ -236,6 +238,13 @@ impl Core {
             // A member that was held up does not catch up on heartbeats.
             self.next_tick = now + self.tick;
             self.consensus_inbox.push_back(ConsensusInput::Tick);
+        }
+        if now >= self.next_look {
+            self.next_look = now + WITHDRAWN_LOOK;
+            let withdrawn = self.wiring.forget_the_gone();
+            if !withdrawn.is_empty() {
+                self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));
+            }
         }
     }
 
@@ -388,6 +397,14 @@ impl Wiring {
                 let _ = reply.send(Ok(()));
             }
         }
+    }
+
+    /// Drops what nobody waits for any more: an answer may never come, or only after a day. Returns
+    /// the queries among it.
+    fn forget_the_gone(&mut self) -> BTreeSet<RequestId> {
+        self.proposals.retain(|_, reply| !reply.is_closed());
+        let gone = self.queries.extract_if(|_, reply| reply.is_closed());
+        gone.map(|(request, _)| request).collect()
     }
 
     fn refuse(&mut self, request: RequestId, why: Refused) {
