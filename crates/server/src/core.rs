@@ -458,3 +458,39 @@ impl Drop for Wiring {
         self.beacon.stopped.store(true, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use state::ClusterId;
+    use storage::snapshots::SnapshotFiles;
+
+    use super::*;
+
+    #[test]
+    fn commands_and_questions_of_clients_that_have_gone_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let snapshots = Arc::new(SnapshotFiles::open(folder.path()).expect("a folder"));
+        let (core, _inbox) = mpsc::channel();
+        let mut wiring = Wiring {
+            beacon: Arc::default(),
+            checkpoints: Checkpoints::new(core, snapshots, ClusterId(1), 1),
+            proposals: HashMap::new(),
+            queries: HashMap::new(),
+            reads: Vec::new(),
+            rounds: HashMap::new(),
+            confirmed: Vec::new(),
+            next_batch: 0,
+            watchers: HashMap::new(),
+            applied: LogIndex(0),
+            feedback: Vec::new(),
+        };
+        let (stays, _patient) = oneshot::channel();
+        let (leaves, impatient) = oneshot::channel();
+        wiring.queries.extend([(RequestId(1), stays), (RequestId(2), leaves)]);
+        let (leaves, gone) = oneshot::channel();
+        wiring.proposals.insert(RequestId(3), leaves);
+        drop((impatient, gone));
+        assert_eq!(wiring.forget_the_gone(), BTreeSet::from([RequestId(2)]));
+        assert_eq!((wiring.queries.len(), wiring.proposals.len()), (1, 0));
+    }
+}
