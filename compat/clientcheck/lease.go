@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -27,6 +29,8 @@ func playLease(s *stage) {
 			s.say("%s: %s", what, failure(err))
 			return
 		}
+		// Their order is not defined.
+		slices.SortFunc(response.Keys, bytes.Compare)
 		left := response.TTL
 		if left > 0 {
 			left = 1

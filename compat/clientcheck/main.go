@@ -8,6 +8,7 @@
 //
 //	@restart     stop the server cleanly, start it again on the same data and the same port
 //	@kill        the same, without asking the server
+//	@end         all scenes are played; nobody waits any more
 //
 // What two servers may differ in is never printed: ids and times that a server picks, raft's term,
 // how many pieces a stream came in. Everything else is: every field of every answer.
@@ -79,6 +80,9 @@ func (s *stage) ask(what string) {
 
 var answers = bufio.NewScanner(os.Stdin)
 
+// stderr takes what is measured: it differs from run to run and is no part of the transcript.
+var stderr = os.Stderr
+
 func (s *stage) connect() *clientv3.Client {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   []string{s.endpoint},
@@ -105,6 +109,7 @@ func main() {
 	for _, name := range flag.Args() {
 		play(name, *endpoint, *pid)
 	}
+	fmt.Println("@end")
 }
 
 func play(name, endpoint string, pid int) {

@@ -22,7 +22,9 @@ use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
 use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State, Term};
 
 use crate::lessor::{KeepAlive, Lessor};
-use crate::limits::{OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS, SWEEP_SLICES_PER_TURN};
+use crate::limits::{
+    ANSWERS_PER_PUBLISH, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS, SWEEP_SLICES_PER_TURN,
+};
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
 #[cfg(test)]
@@ -208,6 +210,11 @@ impl Applier {
                         applied = Some(entry.index);
                         self.apply(entry, &mut answers)?;
                     }
+                    // A replay hands out a whole log in one turn: what it would pile up here is
+                    // shown piece by piece instead.
+                    if answers.len() >= ANSWERS_PER_PUBLISH {
+                        self.show(now, &mut answers, shell);
+                    }
                 }
                 ApplierInput::Standing(standing) => {
                     new_standing = true;
@@ -222,8 +229,7 @@ impl Applier {
             }
         }
         if applied.is_some() {
-            let events = self.state.publish();
-            self.tell_watchers(events, shell);
+            self.show(now, &mut answers, shell);
         }
         for input in hub_inputs {
             if let Some((stream, answer)) = self.hub.handle(input)
@@ -232,7 +238,6 @@ impl Applier {
                 shell.leave_word(stream, self.hub.lagging(stream));
             }
         }
-        self.reply(now, answers, shell);
         if log_full && self.alarm.is_none() {
             self.raise_nospace(now, shell);
         }
@@ -298,6 +303,18 @@ impl Applier {
         for stream in full {
             shell.leave_word(stream, self.hub.lagging(stream));
         }
+    }
+
+    /// Ends a turn of the state: readers first, then watchers, then those who wait for answers.
+    fn show(
+        &mut self,
+        now: ClusterTime,
+        answers: &mut Vec<(Answer, Term)>,
+        shell: &mut dyn ApplierShell,
+    ) {
+        let events = self.state.publish();
+        self.tell_watchers(events, shell);
+        self.reply(now, std::mem::take(answers), shell);
     }
 
     /// Answers, except those that have to wait for this member's alarm.

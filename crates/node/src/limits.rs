@@ -80,3 +80,7 @@ pub const COMPACTION_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
 
 /// Time between two automatic compactions of a policy by revisions, in milliseconds; etcd's.
 pub const COMPACTION_REVISIONS_INTERVAL_MS: u64 = 5 * 60 * 1000;
+
+/// Answers that one turn of the applier gathers before it shows what it has done: more than any
+/// turn has with clients, so that only a replay is cut into pieces.
+pub const ANSWERS_PER_PUBLISH: usize = 16_384;

@@ -7,6 +7,8 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -17,7 +19,7 @@ use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
 use node::messages::SegmentId;
-use node::wal::{self, SegmentSource};
+use node::wal::{self, ReplayError, SegmentSource};
 use prost::Message;
 use state::alarms::Quota;
 use state::checkpoint::restore;
@@ -27,15 +29,15 @@ use state::members::Member;
 use state::schema::{Table, meta};
 use state::{ClusterId, LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
-use storage::log_disk::{LogDir, LogEvent, LogOptions};
-use storage::snapshots::SnapshotFiles;
+use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
+use storage::snapshots::{SnapshotFiles, SnapshotName};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, Engine};
 use crate::core::{Core, CoreError, CoreInput, CoreParts};
 use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
-use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES};
+use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES, UNREAD_VIEW_MAX};
 
 /// The cluster version that a new cluster decides on: that of the API it speaks.
 pub const CLUSTER_VERSION: &str = "3.7.0";
@@ -61,9 +63,14 @@ pub fn start(config: &Config) -> Result<Running> {
     let data_dir = open_data_dir(config)?;
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
-    let engine = load_engine(&snapshots, cluster)?;
+    let (engine, damaged) = load_engine(&snapshots, cluster)?;
     let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
     let consensus = open_consensus(config, &data_dir, &state)?;
+    // They were not needed. Left in their place they would count among the snapshots to keep, and
+    // crowd out sound ones that are written before the log has caught up with them.
+    for name in damaged {
+        snapshots.set_aside(name)?;
+    }
 
     let (core_sender, inbox) = mpsc::channel();
     let report = core_sender.clone();
@@ -80,14 +87,18 @@ pub fn start(config: &Config) -> Result<Running> {
         member,
         started_ms: unix_ms(),
     });
+    // Before any of the log is applied: what the newest snapshot has brought.
+    let snapshot_bytes = state.reader().published().size.total_bytes;
     let log_bytes = config.log.snapshot_after_bytes;
+    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, snapshot_bytes);
     let core = Core::new(CoreParts {
         consensus,
         applier: Applier::new(state, member),
         disk,
         inbox,
         beacon,
-        checkpoints: Checkpoints::new(core_sender, snapshots, cluster, log_bytes),
+        checkpoints,
+        slow_apply: config.slow_apply,
         tick: config.raft.heartbeat,
     });
     let (ending, ended) = oneshot::channel();
@@ -118,9 +129,17 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
 fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let holds = holds(state)?;
-    let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
     let consensus_config = consensus_config(config, data_dir.stamp());
-    let mut recovered = wal::replay(&log, cluster, member, holds.index)?;
+    let folder = || LogDir::new(&data_dir.log(), log_options(config));
+    let replay = || {
+        let log = Log::new(folder());
+        wal::replay(&log, cluster, member, holds.index).map_err(|error| {
+            let place = file_of(&error)
+                .map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
+            anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
+        })
+    };
+    let mut recovered = replay()?;
     if recovered.is_none() {
         if data_dir.is_born()? || holds.index != LogIndex(0) {
             bail!("{} has lost its log", data_dir.path().display());
@@ -128,13 +147,14 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let founding = config.initial_cluster.found()?;
         let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
         found(data_dir, log_options(config), &consensus_config, peer_urls)?;
-        recovered = wal::replay(&log, cluster, member, holds.index)?;
+        recovered = replay()?;
     }
     // From here on an empty log is a loss, not a beginning.
     data_dir.mark_born()?;
     let recovered = recovered.context("the log is empty right after it was begun")?;
     if let Some(place) = recovered.cut {
-        tracing::warn!(%place, "cut off what was not acknowledged at the end of the log");
+        let file = segment_path(&data_dir.log(), place.segment).display().to_string();
+        tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
     Ok(Consensus::open(consensus_config, recovered, &holds)?)
 }
@@ -192,9 +212,13 @@ fn engine_name(config: &Config) -> &'static str {
     }
 }
 
-/// Fills the engine from the newest snapshot that is sound. Whether an older one will do is found
-/// when the log is read: it may no longer reach back that far.
-fn load_engine(snapshots: &SnapshotFiles, cluster: ClusterId) -> Result<Box<MemoryEngine>> {
+/// Fills the engine from the newest snapshot that is sound, and names those that are not. Whether
+/// an older one will do is found when the log is read: it may no longer reach back that far.
+fn load_engine(
+    snapshots: &SnapshotFiles,
+    cluster: ClusterId,
+) -> Result<(Box<MemoryEngine>, Vec<SnapshotName>)> {
+    let mut damaged = Vec::new();
     for name in snapshots.list()? {
         let mut file = snapshots.read(name)?;
         let mut engine = MemoryEngine::new();
@@ -202,15 +226,30 @@ fn load_engine(snapshots: &SnapshotFiles, cluster: ClusterId) -> Result<Box<Memo
             Ok(header) if header.cluster != cluster => {
                 bail!("{} belongs to {}", snapshots.path_of(name).display(), header.cluster)
             }
-            Ok(_) => return Ok(Box::new(engine)),
+            Ok(_) => return Ok((Box::new(engine), damaged)),
             Err(error) => {
                 let error = anyhow::Error::new(error);
                 let file = snapshots.path_of(name).display().to_string();
                 tracing::error!(file, "snapshot is damaged, trying the one before: {error:#}");
+                damaged.push(name);
             }
         }
     }
-    Ok(Box::new(MemoryEngine::new()))
+    Ok((Box::new(MemoryEngine::new()), damaged))
+}
+
+/// The segment that an error of the log is about.
+fn file_of(error: &ReplayError) -> Option<SegmentId> {
+    match error {
+        ReplayError::List(_) => None,
+        ReplayError::Read { segment, .. }
+        | ReplayError::Missing(segment)
+        | ReplayError::Foreign { segment, .. }
+        | ReplayError::Newer { segment, .. } => Some(*segment),
+        ReplayError::Rot(place)
+        | ReplayError::Record { place, .. }
+        | ReplayError::Gap { place, .. } => Some(place.segment),
+    }
 }
 
 fn holds(state: &State) -> Result<Holds> {
@@ -268,19 +307,37 @@ fn settings(config: &Config) -> Settings {
             .quota_bytes
             .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         quota: Quota(config.limits.quota_bytes),
+        slow_read: config.slow_apply,
+        slow_request: config.slow_request,
+        unread_view: UNREAD_VIEW_MAX,
     }
 }
 
-/// The folder of the log, read for replay.
-struct Log(LogDir);
+/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
+/// from one shares its memory: so each is read once and kept until replay is over.
+struct Log {
+    folder: LogDir,
+    read: RefCell<BTreeMap<SegmentId, Bytes>>,
+}
+
+impl Log {
+    fn new(folder: LogDir) -> Log {
+        Log { folder, read: RefCell::default() }
+    }
+}
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
+        self.folder.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        Ok(Bytes::from(self.0.read(segment).map_err(std::io::Error::other)?))
+        if let Some(bytes) = self.read.borrow().get(&segment) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
+        self.read.borrow_mut().insert(segment, bytes.clone());
+        Ok(bytes)
     }
 }
 

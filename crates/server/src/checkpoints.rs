@@ -1,8 +1,15 @@
 //! When a snapshot is written, and by whom: a thread of its own, from a view, while writes go on.
 //!
-//! The log between two snapshots is bounded in bytes, by the size of the data: a snapshot then
-//! costs at most as many bytes as the log it replaces, and a restart replays at most about as much
-//! log as it loads data.
+//! A snapshot is due when the log has grown by twice what the last one held: snapshots then cost at
+//! most about one and a half times the log before them, however the data grows, and a restart
+//! replays at most about twice as much log as it loads data. (Measured against the data of the
+//! moment, a store that is only ever added to would never be due: its data grows as fast as its
+//! log.) For small data there is a floor, `--snapshot-log-bytes`.
+//!
+//! ```text
+//! data at the snapshot   0     1           3                                   9
+//! log                    ├──1──┼─────2─────┼─────────────────6─────────────────┤
+//! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,6 +32,8 @@ pub struct Checkpoints {
     cluster: ClusterId,
     /// Never after less log than this.
     log_bytes_min: u64,
+    /// Size of the data at the snapshot under way, or the last one.
+    snapshot_bytes: u64,
     /// Log bytes since the snapshot under way, or the last one.
     log_bytes: u64,
     under_way: Option<UnderWay>,
@@ -48,15 +57,25 @@ enum ContentError {
 }
 
 impl Checkpoints {
-    /// Writes into `snapshots` and reports to `core`.
+    /// Writes into `snapshots`, of which the newest held data of `snapshot_bytes`, and reports to
+    /// `core`.
     #[must_use]
     pub fn new(
         core: CoreSender,
         snapshots: Arc<SnapshotFiles>,
         cluster: ClusterId,
         log_bytes_min: u64,
+        snapshot_bytes: u64,
     ) -> Checkpoints {
-        Checkpoints { core, snapshots, cluster, log_bytes_min, log_bytes: 0, under_way: None }
+        Checkpoints {
+            core,
+            snapshots,
+            cluster,
+            log_bytes_min,
+            snapshot_bytes,
+            log_bytes: 0,
+            under_way: None,
+        }
     }
 
     /// Counts what the log has grown by.
@@ -71,9 +90,13 @@ impl Checkpoints {
     /// Begins a snapshot of the published state if the log has grown enough.
     pub fn maybe_begin(&mut self, state: &State) {
         let data_bytes = state.reader().published().size.total_bytes;
-        if self.under_way.is_some() || self.log_bytes < data_bytes.max(self.log_bytes_min) {
+        // What was compacted since need not be written again.
+        let due_bytes =
+            self.snapshot_bytes.min(data_bytes).saturating_mul(2).max(self.log_bytes_min);
+        if self.under_way.is_some() || self.log_bytes < due_bytes {
             return;
         }
+        self.snapshot_bytes = data_bytes;
         let (index, term) = state.applied();
         let view = state.reader().engine_view();
         self.log_bytes = 0;
@@ -172,7 +195,7 @@ mod tests {
             let state = State::open(Box::new(MemoryEngine::new()), Quota(None)).expect("empty");
             let (core, reports) = channel();
             let files = Arc::new(SnapshotFiles::open(folder).expect("a folder"));
-            let checkpoints = Checkpoints::new(core, files, ClusterId(1), BUDGET_BYTES);
+            let checkpoints = Checkpoints::new(core, files, ClusterId(1), BUDGET_BYTES, 0);
             World { state, checkpoints, reports }
         }
 

@@ -1,4 +1,4 @@
-//! Drives the [`Compactor`](node::compactor::Compactor): tells it the time and the revision, and
+//! Drives the [`Compactor`]: tells it the time and the revision, and
 //! proposes what it asks for.
 //!
 //! Its compactions are ordinary ones: they go through the log, and clients cannot tell them from

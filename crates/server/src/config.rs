@@ -99,6 +99,8 @@ pub struct Config {
     pub watch_progress_interval: Duration,
     /// From when on applying a command is logged as slow.
     pub slow_apply: Duration,
+    /// From when on a request is logged as slow.
+    pub slow_request: Duration,
     /// How client connections are kept alive.
     pub keepalive: Keepalive,
     /// Whether JSON is served under `/v3/`.

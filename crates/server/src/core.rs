@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use crate::checkpoints::Checkpoints;
 use crate::handle::{Beacon, Unserved};
 use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY, WITHDRAWN_LOOK};
+use crate::slow::SlowApply;
 use crate::watch_queue::WatchQueue;
 
 /// What reaches the core thread.
@@ -117,6 +118,7 @@ pub type ReadReply = oneshot::Sender<Result<(), Unserved>>;
 struct Wiring {
     beacon: Arc<Beacon>,
     checkpoints: Checkpoints,
+    slow: SlowApply,
     proposals: HashMap<RequestId, ProposalReply>,
     queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
     /// Reads that wait for the next round.
@@ -146,6 +148,8 @@ pub struct CoreParts {
     pub beacon: Arc<Beacon>,
     /// When to write snapshots.
     pub checkpoints: Checkpoints,
+    /// From when on applying is worth a warning.
+    pub slow_apply: Duration,
     /// One heartbeat.
     pub tick: Duration,
 }
@@ -164,6 +168,7 @@ impl Core {
             wiring: Wiring {
                 beacon: parts.beacon,
                 checkpoints: parts.checkpoints,
+                slow: SlowApply::new(parts.slow_apply),
                 proposals: HashMap::new(),
                 queries: HashMap::new(),
                 reads: Vec::new(),
@@ -330,6 +335,7 @@ impl Core {
             }
             ConsensusOutput::Apply(entries) => {
                 wiring.checkpoints.count(&entries);
+                wiring.slow.note(&entries);
                 applier_inbox.push_back(ApplierInput::Apply(entries));
             }
             ConsensusOutput::ReadAt { batch, index } => wiring.confirm(batch, index),
@@ -356,7 +362,9 @@ impl Core {
 
     fn applier_turn(&mut self) -> Result<(), CoreError> {
         let now = self.consensus.cluster_time(self.now_ms());
+        let begun = self.wiring.slow.begin();
         self.applier.turn(now, &mut self.applier_inbox, &mut self.wiring)?;
+        self.wiring.slow.end(begun);
         self.wiring.release_reads();
         Ok(())
     }
@@ -473,7 +481,7 @@ mod tests {
         let (core, _inbox) = mpsc::channel();
         let mut wiring = Wiring {
             beacon: Arc::default(),
-            checkpoints: Checkpoints::new(core, snapshots, ClusterId(1), 1),
+            checkpoints: Checkpoints::new(core, snapshots, ClusterId(1), 1, 0),
             proposals: HashMap::new(),
             queries: HashMap::new(),
             reads: Vec::new(),
@@ -482,6 +490,7 @@ mod tests {
             next_batch: 0,
             watchers: HashMap::new(),
             applied: LogIndex(0),
+            slow: SlowApply::new(Duration::ZERO),
             feedback: Vec::new(),
         };
         let (stays, _patient) = oneshot::channel();

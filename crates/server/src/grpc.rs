@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -35,16 +36,19 @@ use prost::Message;
 use state::command::Operation;
 use state::outcome::Outcome;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
 use crate::listen::Shutdown;
+use crate::slow;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
 
+mod arrival;
 mod cluster;
 pub mod convert;
 mod drain;
@@ -60,6 +64,7 @@ mod read;
 mod size;
 mod snapshot;
 pub mod status;
+mod unread;
 mod watch;
 
 /// The version of etcd's storage that a snapshot claims to be.
@@ -101,6 +106,10 @@ pub enum ResponseFuture {
         handler: Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
         /// What was called.
         path: PathAndQuery,
+        /// When it was.
+        begun: Instant,
+        /// From when on it is slow.
+        slow: Duration,
     },
 }
 
@@ -111,12 +120,20 @@ impl Services {
         let bytes_max = handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
         let shell =
             Shell { handle, permits: Permits::default(), shutdown, last_stream: Arc::default() };
+        // Each service is generated on its own; what is the same for all of them stands here once.
+        macro_rules! service {
+            ($server:ident) => {
+                $server::new(shell.clone())
+                    .max_decoding_message_size(bytes_max)
+                    .accept_compressed(CompressionEncoding::Gzip)
+            };
+        }
         Services {
-            kv: KvServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            lease: LeaseServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            cluster: ClusterServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            maintenance: MaintenanceServer::new(shell.clone()).max_decoding_message_size(bytes_max),
-            health: HealthServer::new(shell.clone()).max_decoding_message_size(bytes_max),
+            kv: service!(KvServer),
+            lease: service!(LeaseServer),
+            cluster: service!(ClusterServer),
+            maintenance: service!(MaintenanceServer),
+            health: service!(HealthServer),
             shell,
         }
     }
@@ -128,6 +145,9 @@ impl Services {
         B: RequestBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
+        if let Some(refusal) = arrival::refusal(&request) {
+            return ResponseFuture::Ready(Some(refusal));
+        }
         if let Err(error) = self.check_metadata(request.headers()) {
             return ready(error.into());
         }
@@ -154,7 +174,8 @@ impl Services {
             }
             _ => return ready(Status::unimplemented(format!("unknown service {service}"))),
         };
-        ResponseFuture::Running { handler, path }
+        let slow = self.shell.handle.settings().slow_request;
+        ResponseFuture::Running { handler, path, begun: Instant::now(), slow }
     }
 
     /// What is asked of every call, whatever the service, in etcd's order.
@@ -185,17 +206,20 @@ impl Future for ResponseFuture {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
-        let (handler, path) = match &mut *self {
+        let (handler, path, begun, slow) = match &mut *self {
             ResponseFuture::Ready(response) => {
                 return Poll::Ready(response.take().expect("a future is not polled after its end"));
             }
-            ResponseFuture::Running { handler, path } => (handler, path),
+            ResponseFuture::Running { handler, path, begun, slow } => (handler, path, begun, slow),
         };
         // Nothing is left half done: handlers own no state, they convert and hand over.
         let poll = AssertUnwindSafe(|| handler.as_mut().poll(context));
         match std::panic::catch_unwind(poll) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => Poll::Ready(with_etcds_status(response, path)),
+            Ok(Poll::Ready(Ok(response))) => {
+                slow::unary(*begun, *slow, path.path());
+                Poll::Ready(with_etcds_status(response, path))
+            }
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_panic) => {
                 tracing::error!(path = path.path(), "a request handler panicked");
@@ -214,7 +238,9 @@ fn with_etcds_status(response: Response<Body>, path: &PathAndQuery) -> Response<
             let (service, method) = split_path(path).expect("it has been split before");
             status::unknown_method(service, method).into_http()
         }
-        Code::OutOfRange => status::in_etcds_words(status).into_http(),
+        Code::OutOfRange | Code::Internal | Code::ResourceExhausted => {
+            status::in_etcds_words(status).into_http()
+        }
         _ => response,
     }
 }

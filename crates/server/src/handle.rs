@@ -84,6 +84,12 @@ pub struct Settings {
     pub quota_setting: i64,
     /// The quota as enforced.
     pub quota: Quota,
+    /// From when on a read is logged as slow.
+    pub slow_read: Duration,
+    /// From when on a request is logged as slow.
+    pub slow_request: Duration,
+    /// How long a client may leave a view of the data unread.
+    pub unread_view: Duration,
 }
 
 /// What `Status` tells.

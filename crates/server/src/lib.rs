@@ -10,6 +10,7 @@ pub mod compactor;
 pub mod core;
 pub mod handle;
 pub mod run;
+pub mod slow;
 pub mod watch_queue;
 
 pub mod grpc;

@@ -28,5 +28,9 @@ pub const SNAPSHOT_FILES_KEPT: usize = 2;
 /// Bytes of a snapshot file read at a time.
 pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;
 
+/// How long a client that is sent a part of the data may leave the next one unread. What it reads
+/// from is kept for it meanwhile, and is in the way of compaction.
+pub const UNREAD_VIEW_MAX: Duration = Duration::from_secs(600);
+
 /// Pause between two attempts to publish a member that has just started.
 pub const READY_POLL: Duration = Duration::from_millis(20);

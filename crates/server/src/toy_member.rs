@@ -56,6 +56,9 @@ pub(crate) fn settings() -> Settings {
         max_concurrent_streams: u32::MAX,
         quota_setting: 0,
         quota: Quota(Some(64 << 20)),
+        slow_read: Duration::from_secs(1),
+        slow_request: Duration::from_secs(1),
+        unread_view: Duration::from_secs(600),
     }
 }
 

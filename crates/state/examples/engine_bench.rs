@@ -3,6 +3,7 @@
 //! One million records of 330 bytes. Prints medians of three runs; takes about 2 GB of memory.
 
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
 use std::hint::black_box;
 use std::ops::ControlFlow;

@@ -6,6 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -50,12 +50,14 @@ fn play(
     let mut base = 0;
     while base < 1210 {
         (base..=base + 71).for_each(|i| put(&mut harness, i));
-        let revision = pick_revision(i64::try_from(base).unwrap() + 35, harness.state.revision().0);
+        let revision =
+            pick_revision(i64::try_from(base).expect("small") + 35, harness.state.revision().0);
         record(&mut harness, revision);
         base += 71;
     }
     (base..=base + 1210).for_each(|i| put(&mut harness, i));
-    let revision = pick_revision(i64::try_from(base).unwrap() + 605, harness.state.revision().0);
+    let revision =
+        pick_revision(i64::try_from(base).expect("small") + 605, harness.state.revision().0);
     record(&mut harness, revision);
     hashes
 }

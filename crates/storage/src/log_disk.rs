@@ -118,6 +118,12 @@ pub enum LogError {
     Stopped,
 }
 
+/// Where a segment is, or would be, in the folder of a log.
+#[must_use]
+pub fn segment_path(folder: &Path, segment: SegmentId) -> PathBuf {
+    folder.join(segment_name(segment))
+}
+
 /// The folder of the log before it is written: for replay, and for reading a log at rest.
 pub struct LogDir {
     files: Box<dyn SegmentFiles>,

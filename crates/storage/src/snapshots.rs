@@ -3,6 +3,7 @@
 //! ```text
 //!   snap/00000000000186a0-0000000000000003.snap       index 100000, term 3
 //!   snap/00000000000249f0-0000000000000003.snap.tmp   being written; worthless after a crash
+//!   snap/0000000000013880-0000000000000003.snap.damaged   set aside; not looked at any more
 //! ```
 //!
 //! ```no_run
@@ -195,6 +196,17 @@ impl SnapshotFiles {
             sync_dir(&self.path)?;
         }
         Ok(surplus)
+    }
+
+    /// Gives a snapshot that cannot be read another name, durably: it is kept for whoever wants to
+    /// look into it, and no longer counts as one.
+    ///
+    /// # Errors
+    /// If it cannot be renamed.
+    pub fn set_aside(&self, name: SnapshotName) -> Result<(), FileError> {
+        let mut aside = self.path_of(name).into_os_string();
+        aside.push(".damaged");
+        rename_durably(&self.path_of(name), Path::new(&aside))
     }
 
     /// Where a snapshot is or would be.

@@ -114,3 +114,19 @@ fn a_pruned_snapshot_can_be_read_to_its_end_by_who_has_it_open() {
     let error = files.read(name(1, 1)).expect_err("it is gone");
     assert_eq!(error.to_string(), format!("open {}", files.path_of(name(1, 1)).display()));
 }
+
+#[test]
+fn a_snapshot_that_was_set_aside_is_kept_and_crowds_out_no_other() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    for index in [10, 20, 30] {
+        write(&files, name(index, 1), &[b"state"]);
+    }
+    files.set_aside(name(30, 1)).expect("rename");
+    files.set_aside(name(20, 1)).expect("rename");
+    write(&files, name(15, 1), &[b"written later, from an earlier state"]);
+    assert_eq!(files.keep_newest(2).expect("prune"), []);
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    assert_eq!(files.list().expect("list"), [name(15, 1), name(10, 1)]);
+    assert_eq!(names(&folder).len(), 4, "what was set aside is still there");
+}

@@ -56,6 +56,7 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
         auto_compaction: auto_compaction(&settings)?,
         watch_progress_interval: progress_interval(&mut settings),
         slow_apply: settings.duration("warning-apply-duration").as_std(),
+        slow_request: settings.duration("warning-unary-request-duration").as_std(),
         keepalive: Keepalive {
             interval: positive(&settings, "grpc-keepalive-interval"),
             timeout: positive(&settings, "grpc-keepalive-timeout"),

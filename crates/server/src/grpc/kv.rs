@@ -17,11 +17,12 @@ use super::convert::response;
 use super::drain::UntilDrained;
 use super::range_stream::RangeStream;
 use super::status::EtcdError;
+use super::unread::WhileRead;
 use super::{Shell, mismatched};
 
 #[tonic::async_trait]
 impl Kv for Shell {
-    type RangeStreamStream = UntilDrained<RangeStream<RangeCursor>>;
+    type RangeStreamStream = UntilDrained<WhileRead<RangeStream<RangeCursor>>>;
 
     async fn range(
         &self,
@@ -47,6 +48,7 @@ impl Kv for Shell {
         }
         let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
+        let stream = WhileRead::new(stream, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }
 

@@ -15,8 +15,10 @@ use super::convert::response;
 use super::drain::UntilDrained;
 use super::snapshot::{self, Snapshot};
 use super::status::{EtcdError, unknown_method};
+use super::unread::WhileRead;
 use super::{STORAGE_VERSION, Shell, mismatched};
 use crate::config::ETCD_VERSION;
+use crate::handle::Unserved;
 
 const SERVICE: &str = "etcdserverpb.Maintenance";
 /// What a quota that was not configured amounts to.
@@ -24,7 +26,7 @@ const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
 
 #[tonic::async_trait]
 impl Maintenance for Shell {
-    type SnapshotStream = UntilDrained<Snapshot>;
+    type SnapshotStream = UntilDrained<WhileRead<Snapshot>>;
 
     async fn alarm(
         &self,
@@ -73,12 +75,17 @@ impl Maintenance for Shell {
         }))
     }
 
-    /// Freed space is reused as it becomes free, so there is nothing to rewrite and nobody waits.
+    /// Space is freed as what is compacted away is removed, so there is nothing to rewrite. An
+    /// operator looks at the size next: the removing under way is waited for.
     async fn defragment(
         &self,
         request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         let _permit = self.admit(request.get_ref())?;
+        if let Err(Unserved::Stopped) = self.handle.wait_swept().await {
+            return Err(EtcdError::Stopped.into());
+        }
+        // Somebody may hold a view for longer than a request may take: what it shows goes later.
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
@@ -114,6 +121,7 @@ impl Maintenance for Shell {
         let cluster = ClusterId(self.handle.header().cluster_id);
         let checkpoint = snapshot::begin(view, cluster).await?;
         let snapshot = Snapshot::new(checkpoint, permit);
+        let snapshot = WhileRead::new(snapshot, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(snapshot, &self.shutdown.closed)))
     }
 

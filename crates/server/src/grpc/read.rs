@@ -9,6 +9,8 @@
 //! Connections share a few threads, each of which serves one thing at a time: a list of a gigabyte
 //! must not delay the puts beside it.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use state::command;
 use state::mvcc::range::{RangeCursor, is_filtered, range};
@@ -18,6 +20,7 @@ use super::Shell;
 use super::convert::request::in_key_order;
 use super::limits::{INLINE_READ_KEYS, READ_STEP_BYTES};
 use super::status::EtcdError;
+use crate::slow;
 
 /// How a read is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +36,18 @@ impl Shell {
         if !request.serializable {
             self.barrier().await?;
         }
-        match self.path(&request) {
-            Path::Inline => range(self.handle.reader(), &request).map_err(EtcdError::of_read),
-            Path::Steps => self.read_in_steps(request).await,
+        let begun = Instant::now();
+        let outcome = match self.path(&request) {
+            Path::Inline => range(self.handle.reader(), &request).map_err(EtcdError::of_read)?,
+            Path::Steps => self.read_in_steps(request.clone()).await?,
             Path::Thread => {
-                let reader = self.handle.reader().clone();
-                on_a_thread(move || range(&reader, &request)).await?.map_err(EtcdError::of_read)
+                let (reader, request) = (self.handle.reader().clone(), request.clone());
+                let read = on_a_thread(move || range(&reader, &request)).await?;
+                read.map_err(EtcdError::of_read)?
             }
-        }
+        };
+        slow::read(begun, self.handle.settings().slow_read, &request, &outcome);
+        Ok(outcome)
     }
 
     /// Evaluates a transaction that only reads; see `txn_kind` for when it needs the barrier.

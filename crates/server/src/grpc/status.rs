@@ -212,13 +212,28 @@ pub fn unknown_method(service: &str, method: &str) -> Status {
 
 /// Puts etcd's words on the errors that the gRPC library raises by itself.
 ///
-/// A message above the limit is the one a client can meet: the library answers in its own words
-/// and with another code than every other gRPC server.
+/// Three of them a client can meet: a message above the limit, for which the library has another
+/// code than every other gRPC server, one that is above it when it is unpacked, and a transaction
+/// that is nested deeper than the library reads.
 #[must_use]
 pub fn in_etcds_words(status: Status) -> Status {
     const OVERSIZE: &str = "Error, decoded message length too large: found ";
-    if status.code() != Code::OutOfRange {
-        return status;
+    const UNPACKED: &str = "Error decompressing: size limit, of ";
+    const TOO_DEEP: &str = "recursion limit reached";
+    match status.code() {
+        // Nothing but transactions is nested.
+        Code::Internal if status.message().ends_with(TOO_DEEP) => {
+            return EtcdError::TooManyOps.into();
+        }
+        Code::ResourceExhausted => {
+            let rest = status.message().strip_prefix(UNPACKED);
+            let Some(limit) = rest.and_then(|rest| rest.split(' ').next()) else { return status };
+            let text =
+                format!("grpc: received message after decompression larger than max {limit}");
+            return Status::resource_exhausted(text);
+        }
+        Code::OutOfRange => {}
+        _ => return status,
     }
     let Some(rest) = status.message().strip_prefix(OVERSIZE) else { return status };
     let numbers: Vec<&str> =
@@ -255,6 +270,37 @@ mod tests {
             status.message(),
             "grpc: received message larger than max (2097153 vs. 2097152)"
         );
+    }
+
+    #[test]
+    fn a_message_above_the_limit_once_unpacked_is_reported_likewise() {
+        let status = Status::resource_exhausted(
+            "Error decompressing: size limit, of 2097152 bytes, exceeded while decompressing \
+             message",
+        );
+        let text = "grpc: received message after decompression larger than max 2097152";
+        assert_eq!(in_etcds_words(status).message(), text);
+        let full = Status::resource_exhausted(EtcdError::NoSpace.text());
+        assert_eq!(in_etcds_words(full).message(), EtcdError::NoSpace.text());
+    }
+
+    #[test]
+    fn a_transaction_nested_too_deep_to_be_read_has_too_many_operations() {
+        use metastore_proto::etcdserverpb as pb;
+        use prost::Message;
+
+        let mut txn = pb::TxnRequest::default();
+        for _ in 0..200 {
+            let request = Some(pb::request_op::Request::RequestTxn(txn));
+            txn = pb::TxnRequest {
+                success: vec![pb::RequestOp { request }],
+                ..pb::TxnRequest::default()
+            };
+        }
+        let error = pb::TxnRequest::decode(&txn.encode_to_vec()[..]).expect_err("it is too deep");
+        let status = in_etcds_words(Status::internal(error.to_string()));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), EtcdError::TooManyOps.text());
     }
 
     #[test]

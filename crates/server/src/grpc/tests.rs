@@ -392,7 +392,13 @@ async fn the_health_service_knows_the_server_as_a_whole() {
 async fn a_handler_that_panics_fails_its_own_request_only() {
     let handler = Box::pin(async { panic!("a defect, made on purpose") });
     let path = http::uri::PathAndQuery::from_static("/etcdserverpb.KV/Put");
-    let response = ResponseFuture::Running { handler, path }.await;
+    let response = ResponseFuture::Running {
+        handler,
+        path,
+        begun: std::time::Instant::now(),
+        slow: std::time::Duration::MAX,
+    }
+    .await;
     let status = Status::from_header_map(response.headers()).expect("a status");
     assert_eq!(status.code(), Code::Internal);
 }

@@ -32,6 +32,7 @@ use tonic::body::Body;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstDecoder;
 
+use super::arrival;
 use super::drain::UntilDrained;
 use super::framed;
 use super::limits::{GRPC_OVERHEAD_BYTES, WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPONSES};
@@ -51,7 +52,9 @@ where
 {
     let bytes_max = shell.handle.settings().max_request_bytes + GRPC_OVERHEAD_BYTES;
     let decoder = ProstDecoder::<pb::WatchRequest>::default();
-    let requests = Streaming::new_request(decoder, request.into_body(), None, Some(bytes_max));
+    let compression = arrival::compression(request.headers());
+    let body = request.into_body();
+    let requests = Streaming::new_request(decoder, body, compression, Some(bytes_max));
     let (responses, body) = mpsc::channel(1);
     match Task::open(shell, requests, responses) {
         Ok(task) => {

@@ -121,8 +121,10 @@ fn respond(serves: &Serves, request: Request<Incoming>) -> Responding {
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+    // A subtype may follow, but not another word: browsers speak `application/grpc-web`.
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 fn names_its_host(request: &Request<Incoming>) -> bool {

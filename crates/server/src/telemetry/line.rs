@@ -26,6 +26,12 @@ pub struct Line {
     fields: Vec<(&'static str, Value)>,
 }
 
+/// A time as log lines show it.
+#[must_use]
+pub fn timestamp(time: OffsetDateTime) -> String {
+    time.format(TIME).unwrap_or_default()
+}
+
 /// A line that is written now.
 #[must_use]
 pub fn now(level: &'static str, caller: &str, message: &str) -> Line {
@@ -56,7 +62,7 @@ impl Line {
         let mut text = format!(
             "{{\"level\":\"{}\",\"ts\":\"{}\",\"caller\":{},\"msg\":{}",
             self.level,
-            self.time.format(TIME).unwrap_or_default(),
+            timestamp(self.time),
             Value::from(self.caller.as_str()),
             Value::from(self.message.as_str()),
         );

@@ -49,6 +49,12 @@ impl Member {
         format!("127.0.0.1:{}", self.client_port)
     }
 
+    /// Its process, whose memory is nobody's business but that of `tests/clients`.
+    #[allow(dead_code, reason = "the sessions do not ask for it")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.id()
+    }
+
     /// A folder for the files of the commands.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

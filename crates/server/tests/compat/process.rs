@@ -57,6 +57,11 @@ impl Running {
         self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes a line to the child's standard input.
     pub(crate) fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("open until the child is stopped");
@@ -66,11 +71,16 @@ impl Running {
 
     /// Asks the child to end as a service manager would and waits for it; `None` if it does not.
     pub(crate) fn terminate(&mut self) -> Option<ExitStatus> {
-        let pid = self.child.id();
+        let pid = self.id();
         // The shell's own kill: the program of that name is not on every machine.
         let kill = format!("kill -TERM {pid}");
         let asked = Command::new("bash").args(["-c", &kill]).status().expect("bash starts");
         assert!(asked.success(), "the child {pid} has ended before it was asked to");
+        self.wait()
+    }
+
+    /// Waits until the child ends by itself; `None` if it does not.
+    pub(crate) fn wait(&mut self) -> Option<ExitStatus> {
         // The output ends when the child does, which can be waited for with a bound.
         let deadline = Instant::now() + PATIENCE;
         while self.next_line(deadline).is_some() {}

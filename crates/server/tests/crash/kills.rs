@@ -4,11 +4,13 @@
 //! `METASTORE_CRASH_CYCLES` makes it longer.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::load::{self, Plan};
+use crate::steps::put;
 use crate::support::{Member, PATIENCE, block_on};
 use crate::verify::{Checked, Promises};
 
@@ -16,7 +18,8 @@ const SEED: u64 = 0x5eed_c4a5;
 const CYCLES: u64 = 52;
 
 /// Small files, so that snapshots, cuts of the log and used segments come between the kills.
-const SMALL: [&str; 4] = ["--log-segment-bytes", "1048576", "--snapshot-log-bytes", "1048576"];
+pub(crate) const SMALL: [&str; 4] =
+    ["--log-segment-bytes", "1048576", "--snapshot-log-bytes", "1048576"];
 const LARGE: [&str; 2] = ["--log-segment-bytes", "3145728"];
 
 #[test]
@@ -30,6 +33,23 @@ fn nothing_acknowledged_is_lost_by_killing_the_member_fifty_times_under_load() {
     run.must_have_been_worth_it();
 }
 
+/// Nothing is promised yet, and whatever the attempt has left must not be in the way of the next.
+#[test]
+fn a_member_killed_while_it_founds_its_cluster_starts_at_the_next_attempt() {
+    for changes in 1..=10 {
+        let folder = tempfile::tempdir().expect("make a temporary folder");
+        let mut member = Member::new(&folder.path().join("data"), &SMALL);
+        kill_after_changes(&mut member, changes);
+        member.must_start();
+        let mut promises = Promises::default();
+        block_on(async {
+            let mut client = member.client().await;
+            put(&mut client, &mut promises.oracle, "k", 0, 10).await.expect("it has room");
+            promises.check(&mut client, None).await.expect("nothing has happened yet");
+        });
+    }
+}
+
 struct Run {
     seed: u64,
     cycles: u64,
@@ -39,7 +59,7 @@ struct Run {
     kills: u64,
     snapshots: BTreeSet<String>,
     first_segments: BTreeSet<String>,
-    spares: BTreeSet<String>,
+    recycled: usize,
     total: Checked,
     hashes_compared: u64,
 }
@@ -56,14 +76,13 @@ impl Run {
             kills: 0,
             snapshots: BTreeSet::new(),
             first_segments: BTreeSet::new(),
-            spares: BTreeSet::new(),
+            recycled: 0,
             total: Checked::default(),
             hashes_compared: 0,
         }
     }
 
     fn say(&self, line: &str) {
-        use std::io::Write as _;
         // Not `println`: what a test prints is seen when it fails, and here also what came before.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
@@ -86,7 +105,11 @@ impl Run {
 
         self.member.must_start();
         let checked = self.check(cycle, compacted);
-        self.say(&format!("cycle {cycle}: {written} acknowledged, killed; {checked:?}"));
+        let Checked { revision, revisions_replayed, writes_read, leases, .. } = checked;
+        self.say(&format!(
+            "cycle {cycle}: {written} acknowledged, now at {revision}; {revisions_replayed} \
+             revisions replayed, {writes_read} writes read back, {leases} leases"
+        ));
         if self.rng.u8(..8) == 0 {
             // The same must hold for a clean stop, which has HashKV compared.
             self.member.terminate();
@@ -118,9 +141,11 @@ impl Run {
     fn plan(&mut self, cycle: u64, is_small: bool) -> Plan {
         let oracle = &self.promises.oracle;
         let (oldest, newest) = (self.promises.compacted + 1, oracle.revision());
-        let compact = newest > oldest && self.rng.u8(..10) < if is_small { 6 } else { 1 };
-        // Up to one revision before the end, so that the last hash can be compared.
-        let compact_at = compact.then(|| self.rng.i64(oldest.midpoint(newest)..newest));
+        // Little history means little data, and snapshots that are soon due again. Up to one
+        // revision before the end, so that the last hash can be compared.
+        let (tenths, from) = if is_small { (9, newest - 20) } else { (1, oldest.midpoint(newest)) };
+        let compact = newest > oldest && self.rng.u8(..10) < tenths;
+        let compact_at = compact.then(|| self.rng.i64(from.max(oldest)..newest));
         let kill_in = (is_small && self.rng.bool()).then(|| self.member.data_dir().join("snap"));
         Plan {
             cycle,
@@ -135,22 +160,8 @@ impl Run {
         }
     }
 
-    /// Kills a member that has just begun to write its first segment.
     fn kill_while_it_starts(&mut self) {
-        let log = self.member.data_dir().join("log");
-        let before = names(&log);
-        let changes = self.rng.u8(1..4);
-        self.member.spawn();
-        let deadline = Instant::now() + PATIENCE;
-        let (mut seen, mut last) = (0, before);
-        while seen < changes && !self.member.has_said("ready to serve") {
-            assert!(Instant::now() < deadline, "a member that starts changes its log");
-            std::thread::yield_now();
-            let now = names(&log);
-            seen += u8::from(now != last);
-            last = now;
-        }
-        self.member.kill();
+        kill_after_changes(&mut self.member, self.rng.u8(1..6));
         self.kills += 1;
     }
 
@@ -165,7 +176,10 @@ impl Run {
         assert!(snapshots.len() <= 3, "old snapshots are removed: {snapshots:?}");
         self.snapshots.extend(snapshots);
         self.first_segments.extend(segments.first().cloned());
-        self.spares.extend(spares);
+        // One that is made anew is blank; one that was a segment keeps its bytes.
+        let log = self.member.data_dir().join("log");
+        let used = spares.iter().filter(|name| first_byte(&log.join(name)) != Some(0));
+        self.recycled += used.count();
     }
 
     /// A run without the events that it is about would prove little.
@@ -174,16 +188,35 @@ impl Run {
         let Checked { writes_read, revision, .. } = self.total;
         self.say(&format!(
             "{} kills, {revision} revisions, {writes_read} writes read back, {snapshots} snapshots, \
-             {cuts} beginnings of the log, {} hashes compared",
-            self.kills, self.hashes_compared
+             {cuts} beginnings of the log, {} segments recycled, {} hashes compared",
+            self.kills, self.recycled, self.hashes_compared
         ));
         if self.cycles >= CYCLES {
             assert!(self.kills >= 50, "{} kills", self.kills);
-            assert!(snapshots >= 5, "{snapshots} snapshots were written between kills");
-            assert!(cuts >= 25, "the log began at {cuts} different segments");
+            assert!(snapshots >= 6, "{snapshots} snapshots were written between kills");
+            assert!(cuts >= 15, "the log began at {cuts} different segments");
+            assert!(self.recycled >= 5, "{} segments were used again", self.recycled);
             assert!(self.hashes_compared >= 10, "{} hashes", self.hashes_compared);
         }
     }
+}
+
+/// Starts a member and kills it when so many changes of the names in its directory were seen, or
+/// when it is ready, if that comes first.
+fn kill_after_changes(member: &mut Member, changes: u8) {
+    let folders = ["", "log", "snap"].map(|folder| member.data_dir().join(folder));
+    let all = || folders.each_ref().map(|folder| names(folder));
+    let (mut seen, mut last) = (0, all());
+    member.spawn();
+    let deadline = Instant::now() + PATIENCE;
+    while seen < changes && !member.has_said("ready to serve") {
+        assert!(Instant::now() < deadline, "it neither starts nor ends:\n{}", member.log());
+        std::thread::yield_now();
+        let now = all();
+        seen += u8::from(now != last);
+        last = now;
+    }
+    member.kill();
 }
 
 /// The names in a folder, sorted; none if it does not exist yet.
@@ -193,6 +226,12 @@ fn names(folder: &Path) -> Vec<String> {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort_unstable();
     names
+}
+
+fn first_byte(path: &Path) -> Option<u8> {
+    let mut byte = [0];
+    std::fs::File::open(path).ok()?.read_exact(&mut byte).ok()?;
+    Some(byte[0])
 }
 
 fn variable(name: &str) -> Option<u64> {

@@ -238,7 +238,9 @@ impl Worker {
     fn put(&mut self, key: Bytes, lease: i64) -> Op {
         self.next += 1;
         let mut value = format!("{}.{}.{}", self.plan.cycle, self.number, self.next).into_bytes();
-        let bytes = self.rng.usize(self.plan.value_bytes.clone());
+        // Leases live long, and what hangs on them would soon be most of the data.
+        let bytes = if lease == 0 { self.plan.value_bytes.clone() } else { 0..200 };
+        let bytes = self.rng.usize(bytes);
         value.resize(value.len().max(bytes), self.rng.alphanumeric() as u8);
         Op::Put { key, value: value.into(), lease }
     }

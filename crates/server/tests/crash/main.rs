@@ -23,4 +23,5 @@ mod leases;
 mod load;
 mod oracle;
 mod oracle_tests;
+mod steps;
 mod verify;

@@ -256,10 +256,10 @@ impl Oracle {
         let mut keyspace = self.keyspace_at(first.revision);
         let mut at = first.revision;
         for done in &idle {
-            for (_, events) in self.facts.range(at + 1..=done.revision) {
-                keyspace.apply(events);
+            while at < done.revision {
+                at += 1;
+                keyspace.apply(&self.facts[&at]);
             }
-            at = at.max(done.revision);
             let effect = keyspace.effect(&done.change, done.revision);
             if !effect.events.is_empty() {
                 let (revision, expected) = (done.revision, show(&effect.events));

@@ -192,7 +192,7 @@ pub(crate) async fn replay(client: &mut Client, from: i64, through: i64) -> Hist
             assert!(!answer.canceled, "the watch from {from} was canceled: {answer:?}");
             for event in answer.events {
                 let revision = event.kv.as_ref().expect("an event has a key").mod_revision;
-                history.entry(revision).or_insert_with(Vec::new).push(event);
+                history.entry(revision).or_default().push(event);
             }
         }
     };

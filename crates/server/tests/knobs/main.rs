@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod compaction;
+mod docs;
 mod listeners;
 mod member;
+mod progress;
+mod quota;
 mod sizes;
+mod slow;

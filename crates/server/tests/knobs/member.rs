@@ -1,5 +1,6 @@
 //! One member on free loopback ports with a data directory of its own.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) peer_port: u16,
     child: Child,
     log: Receiver<String>,
+    /// Of the log since it became ready.
+    said: RefCell<Vec<String>>,
 }
 
 impl Member {
@@ -38,7 +41,8 @@ impl Member {
             let [client_port, peer_port] = free_ports();
             match launch(folder.path(), &flags, client_port, peer_port) {
                 Ok((child, log)) => {
-                    return Member { folder, flags, client_port, peer_port, child, log };
+                    let said = RefCell::default();
+                    return Member { folder, flags, client_port, peer_port, child, log, said };
                 }
                 Err(log) => said = log,
             }
@@ -51,30 +55,31 @@ impl Member {
         self.end();
         self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let started = launch(self.folder.path(), &self.flags, self.client_port, self.peer_port);
+        self.said.get_mut().clear();
         (self.child, self.log) = started.unwrap_or_else(|log| panic!("not again:\n{log}"));
     }
 
     /// Waits for a line of the log that contains `words`, in their order.
     pub(crate) fn log_line(&self, words: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut said = String::new();
-        while let Ok(line) =
-            self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            let mut rest = &line[..];
-            if words.iter().all(|word| match rest.split_once(word) {
-                Some((_, after)) => {
-                    rest = after;
-                    true
-                }
-                None => false,
-            }) {
-                return line;
+        let mut said = self.said.borrow_mut();
+        let mut next = 0;
+        loop {
+            if let Some(line) = said[next..].iter().find(|line| contains_in_order(line, words)) {
+                return line.clone();
             }
-            said.push_str(&line);
-            said.push('\n');
+            next = said.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) => said.push(line),
+                Err(_) => panic!("no line with {words:?} among\n{}", said.join("\n")),
+            }
         }
-        panic!("no line with {words:?} among\n{said}");
+    }
+
+    /// The log as far as it was waited for.
+    pub(crate) fn log_so_far(&self) -> String {
+        self.said.borrow().join("\n")
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -106,6 +111,14 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn contains_in_order(line: &str, words: &[&str]) -> bool {
+    let mut rest = line;
+    words.iter().all(|word| {
+        let after = rest.split_once(word).map(|(_, after)| after);
+        after.inspect(|after| rest = after).is_some()
+    })
 }
 
 /// Starts the process and waits until it is ready; the error is its log.

@@ -159,12 +159,12 @@ impl Member {
         }
     }
 
-    /// Waits until a line of the log contains this text, which may have been said before.
-    pub(crate) fn wait_for_line(&mut self, text: &str) {
+    /// Waits until so many lines of the log contain this text, those said before included.
+    pub(crate) fn wait_for_lines(&mut self, text: &str, count: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.has_said(text) {
+        while self.log.iter().filter(|line| line.contains(text)).count() < count {
             let line = self.next_line(deadline);
-            assert!(line.is_some(), "the member never said {text:?}, but:\n{}", self.log());
+            assert!(line.is_some(), "it did not say {text:?} {count} times, but:\n{}", self.log());
         }
     }
 

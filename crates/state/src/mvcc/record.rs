@@ -33,11 +33,23 @@ pub enum RecordKind {
 }
 
 /// The fixed part of a record. Public only because [`Link`] names it.
+///
+/// Main and sub revision stand side by side because a [`Version`] is padded to 16 bytes: one byte
+/// of kind would then cost eight.
 #[derive(Debug)]
 pub struct RecordHead {
-    version: Version,
-    kind: RecordKind,
+    main: Revision,
     previous: Link,
+    sub: u32,
+    kind: RecordKind,
+}
+
+const _: () = assert!(mem::size_of::<RecordHead>() == 24, "every version of a key has one");
+
+impl RecordHead {
+    fn version(&self) -> Version {
+        Version { main: self.main, sub: self.sub }
+    }
 }
 
 /// A place that holds a record or nothing, readable while its one writer changes it.
@@ -119,20 +131,21 @@ impl Record {
     }
 
     fn from_parts(version: Version, kind: RecordKind, bytes: &[u8]) -> Record {
-        let head = RecordHead { version, kind, previous: Link::new(None) };
+        let Version { main, sub } = version;
+        let head = RecordHead { main, previous: Link::new(None), sub, kind };
         Record(ThinArc::from_header_and_slice(head, bytes))
     }
 
     /// Which change this is.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.0.header.header.version
+        self.0.header.header.version()
     }
 
     /// The main revision of the change.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.version().main
+        self.0.header.header.main
     }
 
     /// Whether it is a put with or without its value, or a deletion.
@@ -207,7 +220,7 @@ impl Record {
         let mut version = link.load();
         loop {
             let head = &version.as_ref()?.header.header;
-            if head.version.main <= revision {
+            if head.main <= revision {
                 return Guard::into_inner(version).map(Record);
             }
             let previous = head.previous.load();
@@ -237,7 +250,7 @@ impl Record {
     /// Whether `link` holds exactly this version.
     #[must_use]
     pub fn is_in(&self, link: &Link) -> bool {
-        link.load().as_ref().is_some_and(|held| held.header.header.version == self.version())
+        link.load().as_ref().is_some_and(|held| held.header.header.version() == self.version())
     }
 
     /// Takes away the version before this one.

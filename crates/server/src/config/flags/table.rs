@@ -64,7 +64,7 @@ const MEMBER: &[Flag] = &[
 const STORAGE: &[Flag] = &[
     works("engine", Choice(&["memory", "rocksdb"]), "memory", "Where the data lives: memory (log and snapshot files on disk) or rocksdb."),
     works("log-segment-bytes", Uint, "16777216", "Size of one file of the log; files of this size are reserved ahead."),
-    works("snapshot-log-bytes", Uint, "67108864", "Bytes of log after which a snapshot is written and the log is cut."),
+    works("snapshot-log-bytes", Uint, "134217728", "Least bytes of log after which a snapshot is written and the log is cut; more with much data."),
 ];
 
 #[rustfmt::skip]
@@ -149,7 +149,7 @@ const LOGGING: &[Flag] = &[
     works("log-format", Text, "", "json or console; json if started as etcd, otherwise console."),
     warned("enable-log-rotation", Bool, "false", "log files grow until something else rotates them", "Rotate the log file."),
     warned("log-rotation-config-json", Text, "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}", "log files grow until something else rotates them", "When and how to rotate the log file."),
-    warned("warning-unary-request-duration", Duration, "300ms", "slow requests are not logged yet", "Time after which a request is logged as slow."),
+    works("warning-unary-request-duration", Duration, "300ms", "Time after which a request is logged as slow."),
 ];
 
 #[rustfmt::skip]

@@ -1,0 +1,171 @@
+//! A server under test: a process with a fresh folder, free ports, and what the kernel knows of it.
+//!
+//! It works with whatever takes etcd's flags and says `ready to serve client requests`.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+const READY_LINE: &str = "ready to serve client requests";
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
+const STOP_POLL: Duration = Duration::from_millis(10);
+
+/// A running server; dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    /// Where clients connect.
+    pub(crate) address: SocketAddr,
+    /// From the start of the process to its ready line.
+    pub(crate) started_in: Duration,
+}
+
+impl Server {
+    /// Starts `binary` on `data_dir`, which may hold data, and waits until it is ready.
+    pub(crate) fn start(binary: &Path, data_dir: &Path) -> Result<Server> {
+        let (client, peer) = free_addresses()?;
+        let begin = Instant::now();
+        let mut child = Command::new(binary)
+            .arg("--name=bench")
+            .arg(format!("--data-dir={}", data_dir.display()))
+            .arg(format!("--listen-client-urls=http://{client}"))
+            .arg(format!("--advertise-client-urls=http://{client}"))
+            .arg(format!("--listen-peer-urls=http://{peer}"))
+            .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
+            .arg(format!("--initial-cluster=bench=http://{peer}"))
+            .arg("--quota-backend-bytes=8589934592")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let lines = child.stderr.take().expect("stderr is piped");
+        let ready = follow(lines);
+        let mut server = Server { child, address: client, started_in: Duration::ZERO };
+        match ready.recv_timeout(READY_TIMEOUT) {
+            Ok(Ok(at)) => server.started_in = at - begin,
+            Ok(Err(last)) => bail!("{} ended before it was ready: {last}", binary.display()),
+            Err(_) => bail!("{} is not ready after {READY_TIMEOUT:?}", binary.display()),
+        }
+        Ok(server)
+    }
+
+    /// Asks the server to stop and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).context("tell the server to stop")?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the server has not stopped after {STOP_TIMEOUT:?}");
+            std::thread::sleep(STOP_POLL);
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that belong to it.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        Ok(self.number("status", "VmRSS:")? * 1024)
+    }
+
+    /// Bytes it has written to disk.
+    pub(crate) fn written_bytes(&self) -> Result<u64> {
+        self.number("io", "write_bytes:")
+    }
+
+    fn number(&self, file: &str, name: &str) -> Result<u64> {
+        let path = PathBuf::from(format!("/proc/{}/{file}", self.child.id()));
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        number_after(&text, name).with_context(|| format!("find {name} in {}", path.display()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the log to its end, so that the server never waits for us, and tells when it was ready, or
+/// the last line if it never was.
+fn follow(lines: ChildStderr) -> mpsc::Receiver<Result<Instant, String>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut last, mut ready) = (String::new(), false);
+        for line in BufReader::new(lines).lines().map_while(Result::ok) {
+            if !ready && line.contains(READY_LINE) {
+                ready = true;
+                let _ = sender.send(Ok(Instant::now()));
+            }
+            last = line;
+        }
+        if !ready {
+            let _ = sender.send(Err(last));
+        }
+    });
+    receiver
+}
+
+/// Two addresses that were free a moment ago.
+fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (one, other) = (bind()?, bind()?);
+    Ok((one.local_addr()?, other.local_addr()?))
+}
+
+/// The number that follows `name` at the start of a line.
+fn number_after(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes written so far to the disk that holds this folder, by everybody; `None` if there is no disk
+/// under it. What the kernel tells of a process is no use: it counts a folio of up to 2 MiB for each
+/// write into it, however small.
+pub(crate) fn disk_written_bytes(folder: &Path) -> Result<Option<u64>> {
+    const SECTOR_BYTES: u64 = 512;
+    const SECTORS_WRITTEN: usize = 6;
+    let device = fs::metadata(folder)?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(stat) = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")) else {
+        return Ok(None);
+    };
+    let sectors = stat.split_whitespace().nth(SECTORS_WRITTEN).context("a disk counts sectors")?;
+    Ok(Some(sectors.parse::<u64>()? * SECTOR_BYTES))
+}
+
+/// How busy the machine is: three load averages.
+pub(crate) fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_the_kernel_are_found_by_their_names() {
+        let text =
+            "VmHWM:\t  9000 kB\nVmRSS:\t  8512 kB\ncancelled_write_bytes: 3\nwrite_bytes: 7\n";
+        assert_eq!(number_after(text, "VmRSS:"), Some(8512));
+        assert_eq!(number_after(text, "write_bytes:"), Some(7));
+        assert_eq!(number_after(text, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_is_an_error_and_not_a_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = Server::start(Path::new("/bin/false"), folder.path()).err().expect("no server");
+        assert!(error.to_string().contains("ended before it was ready"), "{error}");
+    }
+}
