@@ -185,19 +185,22 @@ impl Running {
                 .map(|url| url.as_str().to_owned())
                 .collect(),
         };
-        loop {
+        self.until_applied(Operation::Publish(publish)).await?;
+        if self.handle.status().cluster_version.is_none() {
+            let version = ClusterVersion { version: CLUSTER_VERSION.to_owned() };
+            self.until_applied(Operation::ClusterVersion(version)).await?;
+        }
+        Ok(())
+    }
+
+    /// Proposes until it is applied: twice does no harm, and a slow disk is no reason to give up.
+    async fn until_applied(&self, operation: Operation) -> Result<()> {
+        while let Err(reason) = self.handle.propose(operation.clone()).await {
+            tracing::debug!(%reason, "not ready yet");
             if self.core.is_finished() {
                 bail!("the member stopped while it started");
             }
-            match self.handle.propose(Operation::Publish(publish.clone())).await {
-                Ok(_) => break,
-                Err(reason) => tracing::debug!(%reason, "not ready yet"),
-            }
             tokio::time::sleep(READY_POLL).await;
-        }
-        if self.handle.status().cluster_version.is_none() {
-            let version = ClusterVersion { version: CLUSTER_VERSION.to_owned() };
-            self.handle.propose(Operation::ClusterVersion(version)).await?;
         }
         Ok(())
     }

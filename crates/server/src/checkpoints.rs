@@ -11,11 +11,14 @@
 //! log                    ├──1──┼─────2─────┼─────────────────6─────────────────┤
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use node::messages::{Committed, Payload};
 use state::checkpoint::CheckpointWriter;
-use state::engine::EngineView;
+use state::engine::{EngineError, EngineView};
 use state::{ClusterId, LogIndex, State, Term};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 
@@ -33,7 +36,24 @@ pub struct Checkpoints {
     snapshot_bytes: u64,
     /// Log bytes since the snapshot under way, or the last one.
     log_bytes: u64,
-    under_way: bool,
+    under_way: Option<UnderWay>,
+}
+
+/// A snapshot that is being written.
+struct UnderWay {
+    thread: JoinHandle<()>,
+    given_up: Arc<AtomicBool>,
+}
+
+/// Why the content of a snapshot ended early.
+#[derive(Debug, thiserror::Error)]
+enum ContentError {
+    /// Nobody wants it any more.
+    #[error("given up, because the member stops")]
+    GivenUp,
+    /// The state cannot be read.
+    #[error(transparent)]
+    State(#[from] EngineError),
 }
 
 impl Checkpoints {
@@ -54,7 +74,7 @@ impl Checkpoints {
             log_bytes_min,
             snapshot_bytes,
             log_bytes: 0,
-            under_way: false,
+            under_way: None,
         }
     }
 
@@ -73,31 +93,35 @@ impl Checkpoints {
         // What was compacted since need not be written again.
         let due_bytes =
             self.snapshot_bytes.min(data_bytes).saturating_mul(2).max(self.log_bytes_min);
-        if self.under_way || self.log_bytes < due_bytes {
+        if self.under_way.is_some() || self.log_bytes < due_bytes {
             return;
         }
         self.snapshot_bytes = data_bytes;
         let (index, term) = state.applied();
         let view = state.reader().engine_view();
-        self.under_way = true;
         self.log_bytes = 0;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&given_up);
         let (core, snapshots, cluster) =
             (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
         let write = move || {
-            let done = write(&snapshots, cluster, view, index, term);
+            let work = || write(&snapshots, cluster, view, (index, term), &stop);
+            // Without a report there would never be another snapshot, and the log would grow.
+            let done = catch_unwind(AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("the snapshot thread panicked")));
             // The core thread may have ended meanwhile.
             let _ = core.send(CoreInput::Checkpointed(done.map_err(|error| format!("{error:#}"))));
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write);
-        if let Err(error) = thread {
-            self.under_way = false;
-            tracing::error!(%error, "failed to start the snapshot thread");
+        match thread {
+            Ok(thread) => self.under_way = Some(UnderWay { thread, given_up }),
+            Err(error) => tracing::error!(%error, "failed to start the snapshot thread"),
         }
     }
 
     /// Takes the result of a snapshot: the entry up to which the log may be cut.
     pub fn finished(&mut self, done: Result<LogIndex, String>) -> Option<LogIndex> {
-        self.under_way = false;
+        self.end();
         match done {
             Ok(index) => {
                 tracing::info!(index = index.0, "saved snapshot");
@@ -110,17 +134,150 @@ impl Checkpoints {
             }
         }
     }
+
+    fn end(&mut self) {
+        if let Some(UnderWay { thread, given_up }) = self.under_way.take() {
+            given_up.store(true, Ordering::Relaxed);
+            // It has reported what it had to say, its panic included.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// No thread writes into the directory once its lock may be given to another process.
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 fn write(
     snapshots: &SnapshotFiles,
     cluster: ClusterId,
     view: Arc<dyn EngineView>,
-    index: LogIndex,
-    term: Term,
+    (index, term): (LogIndex, Term),
+    given_up: &AtomicBool,
 ) -> Result<LogIndex, anyhow::Error> {
     let mut writer = CheckpointWriter::new(view, cluster)?;
-    snapshots.write(SnapshotName { index, term }, || writer.next_chunk())?;
+    snapshots.write(SnapshotName { index, term }, || match given_up.load(Ordering::Relaxed) {
+        true => Err(ContentError::GivenUp),
+        false => Ok(writer.next_chunk()?),
+    })?;
     snapshots.keep_newest(SNAPSHOT_FILES_KEPT)?;
     Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use state::alarms::Quota;
+    use state::apply::Entry;
+    use state::command::{Command, Operation, Put, begin_batch, push_command};
+    use state::engine::memory::MemoryEngine;
+    use state::{ClusterTime, RequestId};
+
+    use super::*;
+
+    const BUDGET_BYTES: u64 = 100_000;
+
+    struct World {
+        state: State,
+        checkpoints: Checkpoints,
+        reports: Receiver<CoreInput>,
+    }
+
+    impl World {
+        fn new(folder: &Path) -> World {
+            let state = State::open(Box::new(MemoryEngine::new()), Quota(None)).expect("empty");
+            let (core, reports) = channel();
+            let files = Arc::new(SnapshotFiles::open(folder).expect("a folder"));
+            let checkpoints = Checkpoints::new(core, files, ClusterId(1), BUDGET_BYTES, 0);
+            World { state, checkpoints, reports }
+        }
+
+        /// One entry with a put of this size, and the look for a snapshot that follows each turn.
+        fn put(&mut self, bytes: usize) {
+            let (key, value) = (Bytes::from_static(b"k"), Bytes::from(vec![b'x'; bytes]));
+            let put = Operation::Put(Put { key, value, ..Put::default() });
+            let mut batch = begin_batch(ClusterTime(1));
+            let command = Command::new(RequestId(1), put);
+            push_command(&mut batch, &prost::Message::encode_to_vec(&command));
+            let (index, term) = (LogIndex(self.state.applied().0.0 + 1), Term(1));
+            let batch = batch.freeze();
+            let entry = Committed { index, term, payload: Payload::Batch(batch.clone()) };
+            // The log is larger than the data, as if most of it were superseded.
+            self.checkpoints.count(&[entry.clone(), entry.clone(), entry]);
+            let applied = self.state.apply_entry(index, term, Entry::Batch(batch));
+            applied.expect("the memory engine does not fail");
+            self.state.publish();
+            self.checkpoints.maybe_begin(&self.state);
+        }
+
+        fn report(&mut self) -> Option<LogIndex> {
+            match self.reports.recv_timeout(Duration::from_secs(60)).expect("a report") {
+                CoreInput::Checkpointed(done) => self.checkpoints.finished(done),
+                _ => panic!("only snapshots are reported here"),
+            }
+        }
+
+        fn is_writing(&self) -> bool {
+            self.checkpoints.under_way.is_some()
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_written_when_the_log_has_outgrown_the_data_and_the_budget() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut world = World::new(folder.path());
+        world.put(10_000);
+        assert!(!world.is_writing(), "the budget is not used up");
+        world.put(200_000);
+        let applied = world.state.applied().0;
+        assert_eq!(world.report(), Some(applied));
+        let names = SnapshotFiles::open(folder.path()).expect("a folder").list().expect("a list");
+        assert_eq!(names, [SnapshotName { index: applied, term: Term(1) }]);
+        world.put(10_000);
+        assert!(!world.is_writing(), "counting begins anew");
+    }
+
+    #[test]
+    fn a_snapshot_that_fails_is_tried_again_with_the_next_budget() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let gone = folder.path().join("gone");
+        std::fs::create_dir(&gone).expect("a folder");
+        let mut world = World::new(&gone);
+        std::fs::remove_dir(&gone).expect("empty");
+        world.put(200_000);
+        assert!(world.is_writing());
+        assert_eq!(world.report(), None);
+        assert!(!world.is_writing());
+        std::fs::create_dir(&gone).expect("a folder");
+        world.put(10_000);
+        assert!(!world.is_writing(), "not at once");
+        world.put(600_000);
+        let applied = world.state.applied().0;
+        assert_eq!(world.report(), Some(applied));
+    }
+
+    #[test]
+    fn nobody_writes_once_the_member_has_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for _ in 0..20 {
+            let mut world = World::new(folder.path());
+            world.put(2_000_000);
+            assert!(world.is_writing());
+            drop(world.checkpoints);
+            let left = std::fs::read_dir(folder.path()).expect("a folder");
+            for entry in left {
+                let name = entry.expect("an entry").file_name();
+                assert!(name.to_string_lossy().ends_with(".snap"), "{name:?} is left");
+            }
+            // Its report, if it came to one, waits for nobody.
+            assert!(world.reports.try_iter().count() <= 1);
+        }
+    }
 }

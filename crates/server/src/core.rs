@@ -10,7 +10,7 @@
 //! One thread runs both machines: a hand-off between threads costs more than either machine's turn
 //! for a lone put. Nothing in here decides anything; the branches are in the machines.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::{Beacon, Unserved};
-use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY};
+use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY, WITHDRAWN_LOOK};
 use crate::slow::SlowApply;
 use crate::watch_queue::WatchQueue;
 
@@ -104,6 +104,7 @@ pub struct Core {
     tick: Duration,
     started: Instant,
     next_tick: Instant,
+    next_look: Instant,
     stopping: bool,
     log_failure: Option<LogError>,
 }
@@ -183,6 +184,7 @@ impl Core {
             tick: parts.tick,
             started: now,
             next_tick: now + parts.tick,
+            next_look: now + WITHDRAWN_LOOK,
             stopping: false,
             log_failure: None,
         }
@@ -241,6 +243,13 @@ impl Core {
             // A member that was held up does not catch up on heartbeats.
             self.next_tick = now + self.tick;
             self.consensus_inbox.push_back(ConsensusInput::Tick);
+        }
+        if now >= self.next_look {
+            self.next_look = now + WITHDRAWN_LOOK;
+            let withdrawn = self.wiring.forget_the_gone();
+            if !withdrawn.is_empty() {
+                self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));
+            }
         }
     }
 
@@ -398,6 +407,14 @@ impl Wiring {
         }
     }
 
+    /// Drops what nobody waits for any more: an answer may never come, or only after a day. Returns
+    /// the queries among it.
+    fn forget_the_gone(&mut self) -> BTreeSet<RequestId> {
+        self.proposals.retain(|_, reply| !reply.is_closed());
+        let gone = self.queries.extract_if(|_, reply| reply.is_closed());
+        gone.map(|(request, _)| request).collect()
+    }
+
     fn refuse(&mut self, request: RequestId, why: Refused) {
         if let Some(reply) = self.proposals.remove(&request) {
             let _ = reply.send(Err(match why {
@@ -447,5 +464,42 @@ impl ApplierShell for Wiring {
 impl Drop for Wiring {
     fn drop(&mut self) {
         self.beacon.stopped.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use state::ClusterId;
+    use storage::snapshots::SnapshotFiles;
+
+    use super::*;
+
+    #[test]
+    fn commands_and_questions_of_clients_that_have_gone_are_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let snapshots = Arc::new(SnapshotFiles::open(folder.path()).expect("a folder"));
+        let (core, _inbox) = mpsc::channel();
+        let mut wiring = Wiring {
+            beacon: Arc::default(),
+            checkpoints: Checkpoints::new(core, snapshots, ClusterId(1), 1, 0),
+            proposals: HashMap::new(),
+            queries: HashMap::new(),
+            reads: Vec::new(),
+            rounds: HashMap::new(),
+            confirmed: Vec::new(),
+            next_batch: 0,
+            watchers: HashMap::new(),
+            applied: LogIndex(0),
+            slow: SlowApply::new(Duration::ZERO),
+            feedback: Vec::new(),
+        };
+        let (stays, _patient) = oneshot::channel();
+        let (leaves, impatient) = oneshot::channel();
+        wiring.queries.extend([(RequestId(1), stays), (RequestId(2), leaves)]);
+        let (leaves, gone) = oneshot::channel();
+        wiring.proposals.insert(RequestId(3), leaves);
+        drop((impatient, gone));
+        assert_eq!(wiring.forget_the_gone(), BTreeSet::from([RequestId(2)]));
+        assert_eq!((wiring.queries.len(), wiring.proposals.len()), (1, 0));
     }
 }

@@ -9,6 +9,16 @@ pub const CORE_INPUTS_PER_TURN: usize = 4096;
 /// How soon the core thread looks again at garbage that a held view keeps from being removed.
 pub const SWEEP_RETRY: Duration = Duration::from_millis(1);
 
+/// How often the core thread looks for requests whose clients have gone: it visits all that wait.
+pub const WITHDRAWN_LOOK: Duration = Duration::from_secs(1);
+
+/// Longest wait for the log to come to rest at a stop, several times what a slow disk takes; a log that
+/// was left restless is as good as after a crash.
+pub const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at whether it has.
+pub const SETTLE_POLL: Duration = Duration::from_millis(2);
+
 /// Turns that wait for one watch stream before it has to go on from history.
 pub const WATCH_QUEUE_INPUTS: usize = 128;
 

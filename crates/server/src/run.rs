@@ -8,6 +8,8 @@
 //! Addresses are taken first, so that a mistake in them is found before the data is touched;
 //! clients that connect early wait until the member has something to say.
 
+use std::time::Instant;
+
 use anyhow::{Context as _, Result};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +21,7 @@ use crate::core::CoreInput;
 use crate::grpc::Services;
 use crate::handle::NodeHandle;
 use crate::http::{self, Origins};
+use crate::limits::{SETTLE_MAX, SETTLE_POLL};
 use crate::listen::{
     Bound, Door, Frontend, ListenAddress, ListenSettings, Serves, Shutdown, SocketOptions,
 };
@@ -39,13 +42,12 @@ async fn serve(config: &Config, mut member: Running, sockets: Sockets) -> Result
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
     let shutdown = Shutdown::default();
-    let mut frontend = None;
-    tokio::select! {
-        ready = begin(config, &member, sockets, &shutdown) => frontend = Some(ready?),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    if frontend.is_some() {
+    let begun = tokio::select! {
+        ready = begin(config, &member, sockets, &shutdown) => ready.map(Some),
+        _ = terminate.recv() => Ok(None),
+        _ = interrupt.recv() => Ok(None),
+    };
+    if let Ok(Some(_)) = begun {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("received SIGTERM, stopping"),
             _ = interrupt.recv() => tracing::info!("received SIGINT, stopping"),
@@ -53,7 +55,12 @@ async fn serve(config: &Config, mut member: Running, sockets: Sockets) -> Result
             _ = &mut member.ended => {}
         }
     }
-    stop(member, frontend, &shutdown)
+    let (frontend, failed) = match begun {
+        Ok(frontend) => (frontend, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    // If the core thread has something to say, it is the cause of everything else.
+    stop(member, frontend, &shutdown).await.and(failed)
 }
 
 async fn begin(
@@ -92,7 +99,7 @@ async fn begin(
 }
 
 /// Clients first, so that what they have been promised is in the log; then the log.
-fn stop(member: Running, frontend: Option<Frontend>, shutdown: &Shutdown) -> Result<()> {
+async fn stop(member: Running, frontend: Option<Frontend>, shutdown: &Shutdown) -> Result<()> {
     shutdown.draining.cancel();
     if let Some(frontend) = frontend {
         frontend.join();
@@ -100,6 +107,11 @@ fn stop(member: Running, frontend: Option<Frontend>, shutdown: &Shutdown) -> Res
     shutdown.closed.cancel();
     // A core thread that has failed takes no messages any more.
     let _ = member.handle.send(CoreInput::Stop);
+    let begun = Instant::now();
+    while !member.core.is_finished() {
+        anyhow::ensure!(begun.elapsed() < SETTLE_MAX, "the log does not come to rest");
+        tokio::time::sleep(SETTLE_POLL).await;
+    }
     match member.core.join() {
         Ok(ended) => ended?,
         Err(_) => anyhow::bail!("the core thread panicked"),

@@ -68,3 +68,76 @@ impl WatchQueue {
         work(&mut waiting)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use state::Revision;
+    use state::watch::Token;
+
+    use super::*;
+
+    fn reached(token: u64) -> StreamInput {
+        StreamInput::Reached { token: Token(token), revision: Revision(1) }
+    }
+
+    fn token(input: Option<StreamInput>) -> Option<u64> {
+        match input? {
+            StreamInput::Reached { token, .. } => Some(token.0),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_word_is_found_behind_everything_in_it() {
+        let queue = WatchQueue::default();
+        let room = WATCH_QUEUE_INPUTS as u64;
+        for number in 0..room {
+            assert!(queue.push(reached(number)));
+        }
+        assert!(!queue.push(reached(room)), "it is full");
+        queue.leave_word(StreamInput::Lagged { through: Revision(7) });
+        for number in 0..room {
+            assert_eq!(token(queue.try_pop()), Some(number));
+        }
+        let word = queue.try_pop();
+        assert!(matches!(word, Some(StreamInput::Lagged { through: Revision(7) })), "{word:?}");
+        assert!(queue.try_pop().is_none());
+        assert!(queue.push(reached(1)), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_an_input_and_by_word() {
+        let queue = Arc::new(WatchQueue::default());
+        for word in [false, true] {
+            let waiting = tokio::spawn({
+                let queue = Arc::clone(&queue);
+                async move { queue.pop().await }
+            });
+            tokio::task::yield_now().await;
+            if word {
+                queue.leave_word(reached(9));
+            } else {
+                assert!(queue.push(reached(9)));
+            }
+            let input = waiting.await.expect("the task does not panic");
+            assert_eq!(token(Some(input)), Some(9));
+        }
+    }
+
+    #[tokio::test]
+    async fn giving_up_waiting_loses_nothing() {
+        let queue = WatchQueue::default();
+        for number in 0..10 {
+            let mut waiting = Box::pin(queue.pop());
+            let now = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())
+            });
+            assert!(now.await);
+            assert!(queue.push(reached(number)));
+            drop(waiting);
+            assert_eq!(token(Some(queue.pop().await)), Some(number));
+        }
+    }
+}
