@@ -10,7 +10,7 @@
 //! One thread runs both machines: a hand-off between threads costs more than either machine's turn
 //! for a lone put. Nothing in here decides anything; the branches are in the machines.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -21,17 +21,17 @@ use node::applier::{
     Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, OWN_REQUEST, Query, QueryAnswer,
 };
 use node::consensus::Consensus;
-use node::messages::{ConsensusInput, ConsensusOutput, Fatal, ReadBatch, Refused};
-use state::apply::Answer;
+use node::messages::{ConsensusInput, ConsensusOutput, Fatal};
 use state::watch::{HubInput, StreamId, StreamInput};
-use state::{LogIndex, RequestId, Term};
+use state::{LogIndex, RequestId};
 use storage::log_disk::{LogDisk, LogError, LogEvent};
-use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
-use crate::handle::{Beacon, Unserved};
-use crate::limits::{CORE_INPUTS_PER_TURN, SWEEP_RETRY, WITHDRAWN_LOOK};
+use crate::handle::Beacon;
+use crate::limits::{CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY};
+use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
+use crate::waiters::Waiters;
 use crate::watch_queue::WatchQueue;
 
 /// What reaches the core thread.
@@ -43,12 +43,12 @@ pub enum CoreInput {
         /// The encoded command.
         command: Bytes,
         /// Where the answer goes, with the term of its entry.
-        reply: ProposalReply,
+        reply: ReplyTo<Proposed>,
     },
     /// Tell when a view is linearizable.
     ReadBarrier {
         /// Where the answer goes.
-        reply: ReadReply,
+        reply: ReplyTo<()>,
     },
     /// Ask the owner of the data.
     Query {
@@ -57,7 +57,7 @@ pub enum CoreInput {
         /// What.
         query: Query,
         /// Where the answer goes.
-        reply: oneshot::Sender<QueryAnswer>,
+        reply: ReplyTo<QueryAnswer>,
     },
     /// A watch stream has opened.
     OpenWatch {
@@ -109,25 +109,12 @@ pub struct Core {
     log_failure: Option<LogError>,
 }
 
-/// Where the answer to a command goes, with the term of its entry.
-pub type ProposalReply = oneshot::Sender<Result<(Answer, Term), Unserved>>;
-/// Where a reader hears that it may read.
-pub type ReadReply = oneshot::Sender<Result<(), Unserved>>;
-
-/// Who waits for what.
+/// Where outputs go.
 struct Wiring {
     beacon: Arc<Beacon>,
     checkpoints: Checkpoints,
     slow: SlowApply,
-    proposals: HashMap<RequestId, ProposalReply>,
-    queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
-    /// Reads that wait for the next round.
-    reads: Vec<ReadReply>,
-    /// Reads that wait for a round under way.
-    rounds: HashMap<ReadBatch, Vec<ReadReply>>,
-    /// Confirmed reads that wait until an entry is applied.
-    confirmed: Vec<(LogIndex, Vec<ReadReply>)>,
-    next_batch: u64,
+    waiters: Waiters,
     watchers: HashMap<StreamId, Arc<WatchQueue>>,
     applied: LogIndex,
     /// For the consensus, from the applier's turn.
@@ -169,12 +156,7 @@ impl Core {
                 beacon: parts.beacon,
                 checkpoints: parts.checkpoints,
                 slow: SlowApply::new(parts.slow_apply),
-                proposals: HashMap::new(),
-                queries: HashMap::new(),
-                reads: Vec::new(),
-                rounds: HashMap::new(),
-                confirmed: Vec::new(),
-                next_batch: 0,
+                waiters: Waiters::default(),
                 watchers: HashMap::new(),
                 applied,
                 feedback: Vec::new(),
@@ -184,7 +166,7 @@ impl Core {
             tick: parts.tick,
             started: now,
             next_tick: now + parts.tick,
-            next_look: now + WITHDRAWN_LOOK,
+            next_look: now + OVERDUE_LOOK,
             stopping: false,
             log_failure: None,
         }
@@ -245,8 +227,8 @@ impl Core {
             self.consensus_inbox.push_back(ConsensusInput::Tick);
         }
         if now >= self.next_look {
-            self.next_look = now + WITHDRAWN_LOOK;
-            let withdrawn = self.wiring.forget_the_gone();
+            self.next_look = now + OVERDUE_LOOK;
+            let withdrawn = self.wiring.waiters.expire(now);
             if !withdrawn.is_empty() {
                 self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));
             }
@@ -256,12 +238,12 @@ impl Core {
     fn take(&mut self, input: CoreInput) {
         match input {
             CoreInput::Propose { request, command, reply } => {
-                self.wiring.proposals.insert(request, reply);
+                self.wiring.waiters.propose(request, reply);
                 self.consensus_inbox.push_back(ConsensusInput::Propose { request, command });
             }
-            CoreInput::ReadBarrier { reply } => self.wiring.reads.push(reply),
+            CoreInput::ReadBarrier { reply } => self.wiring.waiters.read(reply),
             CoreInput::Query { request, query, reply } => {
-                self.wiring.queries.insert(request, reply);
+                self.wiring.waiters.query(request, reply);
                 self.applier_inbox.push_back(ApplierInput::Query { request, query });
             }
             CoreInput::OpenWatch { stream, queue } => {
@@ -307,7 +289,9 @@ impl Core {
         if let Some(error) = self.log_failure.take() {
             return Err(CoreError::Log(error));
         }
-        self.wiring.begin_read_round(&mut self.consensus_inbox);
+        if let Some(batch) = self.wiring.waiters.begin_read_round() {
+            self.consensus_inbox.push_back(ConsensusInput::ReadIndex(batch));
+        }
         loop {
             self.consensus_turn()?;
             self.applier_turn()?;
@@ -338,13 +322,13 @@ impl Core {
                 wiring.slow.note(&entries);
                 applier_inbox.push_back(ApplierInput::Apply(entries));
             }
-            ConsensusOutput::ReadAt { batch, index } => wiring.confirm(batch, index),
-            ConsensusOutput::ReadLost(batch) => wiring.retry(batch),
+            ConsensusOutput::ReadAt { batch, index } => wiring.waiters.confirm(batch, index),
+            ConsensusOutput::ReadLost(batch) => wiring.waiters.lose(batch),
             ConsensusOutput::Refused { request, why } => {
                 if request.0 & OWN_REQUEST != 0 {
                     applier_inbox.push_back(ApplierInput::Refused(request));
                 }
-                wiring.refuse(request, why);
+                wiring.waiters.refuse(request, why);
             }
             ConsensusOutput::Standing(standing) => {
                 wiring.beacon.set(&standing);
@@ -365,7 +349,8 @@ impl Core {
         let begun = self.wiring.slow.begin();
         self.applier.turn(now, &mut self.applier_inbox, &mut self.wiring)?;
         self.wiring.slow.end(begun);
-        self.wiring.release_reads();
+        self.wiring.waiters.release_reads(self.wiring.applied);
+        self.wiring.waiters.send_answers();
         Ok(())
     }
 
@@ -374,71 +359,11 @@ impl Core {
     }
 }
 
-impl Wiring {
-    fn begin_read_round(&mut self, inbox: &mut VecDeque<ConsensusInput>) {
-        if !self.reads.is_empty() {
-            self.next_batch += 1;
-            let batch = ReadBatch(self.next_batch);
-            self.rounds.insert(batch, std::mem::take(&mut self.reads));
-            inbox.push_back(ConsensusInput::ReadIndex(batch));
-        }
-    }
-
-    fn confirm(&mut self, batch: ReadBatch, index: LogIndex) {
-        if let Some(reads) = self.rounds.remove(&batch) {
-            self.confirmed.push((index, reads));
-        }
-    }
-
-    /// A new leader: etcd fails the reads that waited, and clients retry them.
-    fn retry(&mut self, batch: ReadBatch) {
-        for reply in self.rounds.remove(&batch).into_iter().flatten() {
-            let _ = reply.send(Err(Unserved::LeaderChanged));
-        }
-    }
-
-    fn release_reads(&mut self) {
-        let applied = self.applied;
-        for (_, reads) in self.confirmed.extract_if(.., |(index, _)| *index <= applied) {
-            for reply in reads {
-                // A reader that has gone away needs no answer.
-                let _ = reply.send(Ok(()));
-            }
-        }
-    }
-
-    /// Drops what nobody waits for any more: an answer may never come, or only after a day. Returns
-    /// the queries among it.
-    fn forget_the_gone(&mut self) -> BTreeSet<RequestId> {
-        self.proposals.retain(|_, reply| !reply.is_closed());
-        let gone = self.queries.extract_if(|_, reply| reply.is_closed());
-        gone.map(|(request, _)| request).collect()
-    }
-
-    fn refuse(&mut self, request: RequestId, why: Refused) {
-        if let Some(reply) = self.proposals.remove(&request) {
-            let _ = reply.send(Err(match why {
-                Refused::NoLeader => Unserved::NoLeader,
-                _ => Unserved::TooManyRequests,
-            }));
-        }
-    }
-}
-
 impl ApplierShell for Wiring {
     fn emit(&mut self, output: ApplierOutput) {
         match output {
-            ApplierOutput::Reply(answer, term) => {
-                // Entries of an earlier run have nobody waiting for them.
-                if let Some(reply) = self.proposals.remove(&answer.request) {
-                    let _ = reply.send(Ok((answer, term)));
-                }
-            }
-            ApplierOutput::Answer(request, answer) => {
-                if let Some(reply) = self.queries.remove(&request) {
-                    let _ = reply.send(answer);
-                }
-            }
+            ApplierOutput::Reply(answer, term) => self.waiters.applied(answer, term),
+            ApplierOutput::Answer(request, answer) => self.waiters.answered(request, answer),
             ApplierOutput::Propose(request, command) => {
                 self.feedback.push(ConsensusInput::Propose { request, command });
             }
@@ -464,42 +389,5 @@ impl ApplierShell for Wiring {
 impl Drop for Wiring {
     fn drop(&mut self) {
         self.beacon.stopped.store(true, Ordering::Release);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use state::ClusterId;
-    use storage::snapshots::SnapshotFiles;
-
-    use super::*;
-
-    #[test]
-    fn commands_and_questions_of_clients_that_have_gone_are_forgotten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let snapshots = Arc::new(SnapshotFiles::open(folder.path()).expect("a folder"));
-        let (core, _inbox) = mpsc::channel();
-        let mut wiring = Wiring {
-            beacon: Arc::default(),
-            checkpoints: Checkpoints::new(core, snapshots, ClusterId(1), 1, 0),
-            proposals: HashMap::new(),
-            queries: HashMap::new(),
-            reads: Vec::new(),
-            rounds: HashMap::new(),
-            confirmed: Vec::new(),
-            next_batch: 0,
-            watchers: HashMap::new(),
-            applied: LogIndex(0),
-            slow: SlowApply::new(Duration::ZERO),
-            feedback: Vec::new(),
-        };
-        let (stays, _patient) = oneshot::channel();
-        let (leaves, impatient) = oneshot::channel();
-        wiring.queries.extend([(RequestId(1), stays), (RequestId(2), leaves)]);
-        let (leaves, gone) = oneshot::channel();
-        wiring.proposals.insert(RequestId(3), leaves);
-        drop((impatient, gone));
-        assert_eq!(wiring.forget_the_gone(), BTreeSet::from([RequestId(2)]));
-        assert_eq!((wiring.queries.len(), wiring.proposals.len()), (1, 0));
     }
 }

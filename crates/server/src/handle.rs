@@ -22,6 +22,7 @@ use state::{ClusterId, LeaseId, MemberId, RequestId, Revision};
 use tokio::sync::oneshot;
 
 use crate::core::{CoreInput, CoreSender};
+use crate::reply::ReplyTo;
 
 /// What every answer says about where it comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -240,10 +241,10 @@ impl NodeHandle {
     pub async fn propose(&self, operation: Operation) -> Result<Answer, Unserved> {
         let request = RequestId(self.0.next_request.fetch_add(1, Ordering::Relaxed));
         let command = Command::new(request, operation).encode_to_vec();
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = ReplyTo::new(self.0.settings.request_timeout);
         let command = Bytes::from(command);
         self.send(CoreInput::Propose { request, command, reply })?;
-        let (answer, term) = self.wait(answer).await??;
+        let (answer, term) = wait(answer).await?;
         Ok(Answer { header: self.header_at(answer.revision, term.0), applied: answer.applied })
     }
 
@@ -264,16 +265,16 @@ impl NodeHandle {
         if self.try_read_barrier() {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = ReplyTo::new(self.0.settings.request_timeout);
         self.send(CoreInput::ReadBarrier { reply })?;
-        self.wait(answer).await?
+        wait(answer).await
     }
 
     async fn query(&self, query: Query) -> Result<QueryAnswer, Unserved> {
         let request = RequestId(self.0.next_request.fetch_add(1, Ordering::Relaxed));
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = ReplyTo::new(self.0.settings.request_timeout);
         self.send(CoreInput::Query { request, query, reply })?;
-        self.wait(answer).await
+        wait(answer).await
     }
 
     /// Renews a lease: its lifetime in seconds, `None` if there is no such lease.
@@ -406,12 +407,9 @@ impl NodeHandle {
     pub fn send(&self, input: CoreInput) -> Result<(), Unserved> {
         self.0.core.send(input).map_err(|_| Unserved::Stopped)
     }
+}
 
-    async fn wait<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Unserved> {
-        match tokio::time::timeout(self.0.settings.request_timeout, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Unserved::Stopped),
-            Err(_) => Err(Unserved::Timeout),
-        }
-    }
+/// Waits for the core thread, which watches the timeout.
+async fn wait<T>(answer: oneshot::Receiver<Result<T, Unserved>>) -> Result<T, Unserved> {
+    answer.await.unwrap_or(Err(Unserved::Stopped))
 }

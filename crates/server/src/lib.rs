@@ -9,8 +9,10 @@ pub mod checkpoints;
 pub mod compactor;
 pub mod core;
 pub mod handle;
+pub mod reply;
 pub mod run;
 pub mod slow;
+pub mod waiters;
 pub mod watch_queue;
 
 pub mod grpc;

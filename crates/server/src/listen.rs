@@ -32,6 +32,7 @@ use crate::grpc::Services;
 mod accept;
 mod bind;
 mod connection;
+mod gathering;
 mod threads;
 
 pub use bind::{BindError, Bound, ListenAddress, SocketOptions};

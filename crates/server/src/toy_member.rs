@@ -9,31 +9,28 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::applier::{Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, QueryAnswer};
+use node::applier::{Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage};
 use node::messages::{Committed, Membership, Payload, Standing};
 use prost::Message;
 use state::alarms::Quota;
-use state::apply::Answer;
 use state::command::{ClusterVersion, Command, Operation, begin_batch, push_command};
 use state::engine::memory::MemoryEngine;
 use state::members::Member;
 use state::watch::{StreamId, StreamInput};
 use state::{ClusterId, ClusterTime, LogIndex, MemberId, RequestId, State, Term};
-use tokio::sync::oneshot;
 
 use crate::core::{CoreInput, CoreReceiver};
 use crate::grpc::Services;
-use crate::handle::{Beacon, HandleParts, NodeHandle, Settings, Unserved};
+use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
 use crate::listen::{
     Bound, Door, Frontend, ListenAddress, ListenSettings, Serves, Shutdown, SocketOptions,
 };
+use crate::waiters::Waiters;
 use crate::watch_queue::WatchQueue;
 
 pub(crate) const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
 const CLUSTER: ClusterId = ClusterId(0xcdf8_181e_3227_0b4f);
 const TERM: Term = Term(2);
-
-type Reply = Result<(Answer, Term), Unserved>;
 
 /// A running member.
 pub(crate) struct ToyMember {
@@ -153,8 +150,7 @@ struct Core {
 
 #[derive(Default)]
 struct Shell {
-    proposals: HashMap<RequestId, oneshot::Sender<Reply>>,
-    queries: HashMap<RequestId, oneshot::Sender<QueryAnswer>>,
+    waiters: Waiters,
     watchers: HashMap<StreamId, Arc<WatchQueue>>,
     own: Vec<Bytes>,
 }
@@ -189,12 +185,16 @@ impl Core {
         loop {
             match inbox.recv_timeout(tick) {
                 Ok(CoreInput::Propose { request, command, reply }) => {
-                    self.shell.proposals.insert(request, reply);
+                    self.shell.waiters.propose(request, reply);
                     self.append(&command);
                 }
-                Ok(CoreInput::ReadBarrier { reply }) => drop(reply.send(Err(Unserved::Timeout))),
+                // Nobody leads: a sole voter needs no round.
+                Ok(CoreInput::ReadBarrier { reply }) => {
+                    self.shell.waiters.read(reply);
+                    self.shell.waiters.expire(Instant::now() + settings().request_timeout);
+                }
                 Ok(CoreInput::Query { request, query, reply }) => {
-                    self.shell.queries.insert(request, reply);
+                    self.shell.waiters.query(request, reply);
                     self.inbox.push_back(ApplierInput::Query { request, query });
                 }
                 Ok(CoreInput::OpenWatch { stream, queue }) => {
@@ -219,6 +219,7 @@ impl Core {
                 self.append(&command);
             }
             if self.inbox.is_empty() && self.applier.garbage() != Garbage::Removable {
+                self.shell.waiters.send_answers();
                 return;
             }
         }
@@ -244,16 +245,8 @@ impl Core {
 impl ApplierShell for Shell {
     fn emit(&mut self, output: ApplierOutput) {
         match output {
-            ApplierOutput::Reply(answer, term) => {
-                if let Some(reply) = self.proposals.remove(&answer.request) {
-                    let _ = reply.send(Ok((answer, term)));
-                }
-            }
-            ApplierOutput::Answer(request, answer) => {
-                if let Some(reply) = self.queries.remove(&request) {
-                    let _ = reply.send(answer);
-                }
-            }
+            ApplierOutput::Reply(answer, term) => self.waiters.applied(answer, term),
+            ApplierOutput::Answer(request, answer) => self.waiters.answered(request, answer),
             ApplierOutput::Propose(_, command) => self.own.push(command),
             ApplierOutput::Applied(_) => {}
         }

@@ -72,6 +72,7 @@ impl Frontend {
 /// ended.
 fn serve(runtime: Runtime, servers: &[Server], mut connections: mpsc::UnboundedReceiver<Dealt>) {
     runtime.block_on(async {
+        crate::reply::start_postman();
         // Every connection holds a sender: when all are gone, the receiver says so.
         let (running, mut all_ended) = mpsc::channel::<()>(1);
         while let Some(Dealt { socket, door, place }) = connections.recv().await {
