@@ -7,8 +7,6 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -19,7 +17,7 @@ use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
 use node::messages::SegmentId;
-use node::wal::{self, ReplayError, SegmentSource};
+use node::wal::{self, Recovered, ReplayError, SegmentSource};
 use prost::Message;
 use state::alarms::Quota;
 use state::checkpoint::restore;
@@ -91,9 +89,21 @@ fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
     let data_dir = open_data_dir(config)?;
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
-    let (engine, damaged) = load_engine(&snapshots, cluster)?;
+    let assumed = snapshots.list()?.first().map_or(LogIndex(0), |newest| newest.index);
+    // Both take long with much data, and neither needs the other unless the snapshot is damaged.
+    let (loaded, log) = std::thread::scope(|scope| {
+        let log = scope.spawn(|| read_log(config, &data_dir, assumed));
+        (load_engine(&snapshots, cluster), log.join())
+    });
+    let (engine, damaged) = loaded?;
+    let log = log.map_err(|_| anyhow::anyhow!("the thread that reads the log panicked"))?;
     let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
-    let consensus = open_consensus(config, &data_dir, &state)?;
+    let log = if state.applied().0 == assumed {
+        log?
+    } else {
+        read_log(config, &data_dir, state.applied().0)?
+    };
+    let consensus = open_consensus(config, &data_dir, &state, log)?;
     // They were not needed. Left in their place they would count among the snapshots to keep, and
     // crowd out sound ones that are written before the log has caught up with them.
     for name in damaged {
@@ -144,21 +154,26 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
     Ok(DataDir::open(&config.data_dir, &stamp)?)
 }
 
-/// Reads the log behind what the engine holds, and founds the cluster if there is none.
-fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
+/// Reads the log behind `applied`; `None` if there is none.
+fn read_log(config: &Config, data_dir: &DataDir, applied: LogIndex) -> Result<Option<Recovered>> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
+    let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
+    wal::replay(&log, cluster, member, applied).map_err(|error| {
+        let place =
+            file_of(&error).map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
+        anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
+    })
+}
+
+/// Puts the log behind what the engine holds, and founds the cluster if there is none.
+fn open_consensus(
+    config: &Config,
+    data_dir: &DataDir,
+    state: &State,
+    mut recovered: Option<Recovered>,
+) -> Result<Consensus> {
     let holds = holds(state)?;
     let consensus_config = consensus_config(config, data_dir.stamp());
-    let folder = || LogDir::new(&data_dir.log(), log_options(config));
-    let replay = || {
-        let log = Log::new(folder());
-        wal::replay(&log, cluster, member, holds.index).map_err(|error| {
-            let place = file_of(&error)
-                .map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
-            anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
-        })
-    };
-    let mut recovered = replay()?;
     if recovered.is_none() {
         if data_dir.is_born()? || holds.index != LogIndex(0) {
             bail!("{} has lost its log", data_dir.path().display());
@@ -166,7 +181,7 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let founding = config.initial_cluster.found()?;
         let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
         found(data_dir, log_options(config), &consensus_config, peer_urls)?;
-        recovered = replay()?;
+        recovered = read_log(config, data_dir, holds.index)?;
     }
     // From here on an empty log is a loss, not a beginning.
     data_dir.mark_born()?;
@@ -332,31 +347,17 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
-/// from one shares its memory: so each is read once and kept until replay is over.
-struct Log {
-    folder: LogDir,
-    read: RefCell<BTreeMap<SegmentId, Bytes>>,
-}
-
-impl Log {
-    fn new(folder: LogDir) -> Log {
-        Log { folder, read: RefCell::default() }
-    }
-}
+/// The folder of the log, read for replay. Replay looks at each segment twice; to read it again from
+/// the cache of the system costs less than to keep them all.
+struct Log(LogDir);
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.folder.segments().map_err(std::io::Error::other)
+        self.0.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        if let Some(bytes) = self.read.borrow().get(&segment) {
-            return Ok(bytes.clone());
-        }
-        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
-        self.read.borrow_mut().insert(segment, bytes.clone());
-        Ok(bytes)
+        self.0.read(segment).map(Bytes::from).map_err(std::io::Error::other)
     }
 }
 

@@ -22,6 +22,7 @@ use state::engine::{EngineError, EngineView};
 use state::{ClusterId, LogIndex, State, Term};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 
+use crate::background;
 use crate::core::{CoreInput, CoreSender};
 use crate::limits::SNAPSHOT_FILES_KEPT;
 
@@ -112,8 +113,7 @@ impl Checkpoints {
             // The core thread may have ended meanwhile.
             let _ = core.send(CoreInput::Checkpointed(done.map_err(|error| format!("{error:#}"))));
         };
-        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write);
-        match thread {
+        match background::spawn("snapshot", write) {
             Ok(thread) => self.under_way = Some(UnderWay { thread, given_up }),
             Err(error) => tracing::error!(%error, "failed to start the snapshot thread"),
         }

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod telemetry;
 
+pub mod background;
 pub mod boot;
 pub mod checkpoints;
 pub mod compactor;
