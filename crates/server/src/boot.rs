@@ -7,6 +7,8 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -91,13 +93,17 @@ fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
     let assumed = snapshots.list()?.first().map_or(LogIndex(0), |newest| newest.index);
     // Both take long with much data, and neither needs the other unless the snapshot is damaged.
-    let (loaded, log) = std::thread::scope(|scope| {
+    let (opened, log) = std::thread::scope(|scope| {
         let log = scope.spawn(|| read_log(config, &data_dir, assumed));
-        (load_engine(&snapshots, cluster), log.join())
+        let open = || {
+            let (engine, damaged) = load_engine(&snapshots, cluster)?;
+            let state = State::open(engine, Quota(config.limits.quota_bytes));
+            anyhow::Ok((state.context("open the data")?, damaged))
+        };
+        (open(), log.join())
     });
-    let (engine, damaged) = loaded?;
+    let (state, damaged) = opened?;
     let log = log.map_err(|_| anyhow::anyhow!("the thread that reads the log panicked"))?;
-    let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
     let log = if state.applied().0 == assumed {
         log?
     } else {
@@ -157,7 +163,8 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
 /// Reads the log behind `applied`; `None` if there is none.
 fn read_log(config: &Config, data_dir: &DataDir, applied: LogIndex) -> Result<Option<Recovered>> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
-    let log = Log(LogDir::new(&data_dir.log(), log_options(config)));
+    let folder = LogDir::new(&data_dir.log(), log_options(config));
+    let log = Log { folder, seen: RefCell::default() };
     wal::replay(&log, cluster, member, applied).map_err(|error| {
         let place =
             file_of(&error).map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
@@ -347,17 +354,23 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The folder of the log, read for replay. Replay looks at each segment twice; to read it again from
-/// the cache of the system costs less than to keep them all.
-struct Log(LogDir);
+/// The folder of the log, read for replay. Replay looks at each segment twice: to read it again costs
+/// less than to keep them all.
+struct Log {
+    folder: LogDir,
+    /// What has been read from the disk itself.
+    seen: RefCell<BTreeSet<SegmentId>>,
+}
 
 impl SegmentSource for Log {
     fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
+        self.folder.segments().map_err(std::io::Error::other)
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        self.0.read(segment).map(Bytes::from).map_err(std::io::Error::other)
+        let is_new = self.seen.borrow_mut().insert(segment);
+        let read = if is_new { LogDir::read } else { LogDir::read_again };
+        read(&self.folder, segment).map(Bytes::from).map_err(std::io::Error::other)
     }
 }
 

@@ -167,6 +167,15 @@ impl LogDir {
         Ok(self.files.read(&name).map_err(FileError::new("read", &self.path.join(name)))?)
     }
 
+    /// The same once more, from the cache of the system where it can.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_again(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
+        let path = segment_path(&self.path, segment);
+        Ok(std::fs::read(&path).map_err(FileError::new("read", &path))?)
+    }
+
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.
     ///
     /// # Errors
