@@ -54,6 +54,7 @@ pub mod convert;
 mod drain;
 mod framed;
 mod health;
+mod in_turns;
 mod kv;
 mod lease;
 pub mod limits;
