@@ -19,7 +19,11 @@ fuzz_target!(|input: &[u8]| {
     let holds = Holds {
         index: log.applied,
         term: logged.map_or(Term(1), |entry| Term(entry.term)),
-        conf_state: recovered.snapshot.as_ref().map(|mark| mark.conf_state.clone()).unwrap_or_default(),
+        conf_state: recovered
+            .snapshot
+            .as_ref()
+            .map(|mark| mark.conf_state.clone())
+            .unwrap_or_default(),
         ..Holds::default()
     };
     let _ = Consensus::open(Config::new(CLUSTER, MEMBER, 7), recovered, &holds);

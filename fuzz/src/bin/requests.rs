@@ -31,7 +31,9 @@ fuzz_target!(|input: &[u8]| {
     for answer in store.apply_command(&command) {
         let bytes = match answer.applied {
             Ok(Outcome::Put(outcome)) => response::put(None, outcome).encode_to_vec(),
-            Ok(Outcome::DeleteRange(outcome)) => response::delete_range(None, outcome).encode_to_vec(),
+            Ok(Outcome::DeleteRange(outcome)) => {
+                response::delete_range(None, outcome).encode_to_vec()
+            }
             Ok(Outcome::Txn(outcome)) => response::txn(None, outcome).encode_to_vec(),
             _ => Vec::new(),
         };
