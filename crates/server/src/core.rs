@@ -28,7 +28,9 @@ use storage::log_disk::{LogDisk, LogError, LogEvent};
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::Beacon;
-use crate::limits::{CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY};
+use crate::limits::{
+    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY, SWEEP_RETRY_MAX,
+};
 use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
 use crate::waiters::Waiters;
@@ -105,8 +107,17 @@ pub struct Core {
     started: Instant,
     next_tick: Instant,
     next_look: Instant,
+    /// Until garbage that a view holds is looked at again.
+    sweep_pause: Duration,
     stopping: bool,
     log_failure: Option<LogError>,
+}
+
+/// The allocator returns what has been freed to the system while it is used, after a delay: a member
+/// that falls idle, after a start or a load, would keep what it no longer needs. Freeing a block that
+/// is not from its small pages makes it look.
+fn give_memory_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(ALLOCATOR_NUDGE_BYTES)));
 }
 
 /// Where outputs go.
@@ -167,6 +178,7 @@ impl Core {
             started: now,
             next_tick: now + parts.tick,
             next_look: now + OVERDUE_LOOK,
+            sweep_pause: SWEEP_RETRY,
             stopping: false,
             log_failure: None,
         }
@@ -207,9 +219,16 @@ impl Core {
         let now = Instant::now();
         let mut until = self.next_tick;
         match self.applier.garbage() {
-            Garbage::None => {}
-            Garbage::Removable => until = now,
-            Garbage::Held => until = until.min(now + SWEEP_RETRY),
+            Garbage::None => self.sweep_pause = SWEEP_RETRY,
+            Garbage::Removable => {
+                self.sweep_pause = SWEEP_RETRY;
+                until = now;
+            }
+            // Most views are held for microseconds, some for minutes.
+            Garbage::Held => {
+                until = until.min(now + self.sweep_pause);
+                self.sweep_pause = (2 * self.sweep_pause).min(SWEEP_RETRY_MAX);
+            }
         }
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),
@@ -228,6 +247,7 @@ impl Core {
         }
         if now >= self.next_look {
             self.next_look = now + OVERDUE_LOOK;
+            give_memory_back();
             let withdrawn = self.wiring.waiters.expire(now);
             if !withdrawn.is_empty() {
                 self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));

@@ -6,8 +6,11 @@ use std::time::Duration;
 /// answers of its first request.
 pub const CORE_INPUTS_PER_TURN: usize = 4096;
 
-/// How soon the core thread looks again at garbage that a held view keeps from being removed.
+/// How soon the core thread looks again at garbage that a held view keeps from being removed; twice as
+/// long each time, up to the second.
 pub const SWEEP_RETRY: Duration = Duration::from_millis(1);
+/// See [`SWEEP_RETRY`].
+pub const SWEEP_RETRY_MAX: Duration = Duration::from_millis(64);
 
 /// Answers after which a message to the thread of their connections leaves before the end of the turn:
 /// a wake-up for so many costs nothing, and their thread need not wait for the rest.
@@ -16,6 +19,9 @@ pub const ANSWERS_PER_MESSAGE: usize = 64;
 /// How often the core thread looks for requests that have waited too long or whose clients have gone: it
 /// visits all that wait. A timeout is late by up to this.
 pub const OVERDUE_LOOK: Duration = Duration::from_millis(250);
+
+/// A block that no allocator serves from its small pages.
+pub const ALLOCATOR_NUDGE_BYTES: usize = 1 << 20;
 
 /// Longest wait for the log to come to rest at a stop, several times what a slow disk takes; a log that
 /// was left restless is as good as after a crash.

@@ -197,7 +197,7 @@ impl SnapshotFiles {
     }
 
     /// Removes all but the newest `count`, the oldest first, and says which. What was set aside goes
-    /// when nothing as old as it is kept any more.
+    /// when there are `count` newer ones.
     ///
     /// # Errors
     /// If one cannot be removed.
@@ -206,7 +206,7 @@ impl SnapshotFiles {
         let mut surplus = kept.split_off(count.min(kept.len()));
         surplus.reverse();
         let mut names: Vec<String> = surplus.iter().map(SnapshotName::to_string).collect();
-        let oldest = kept.last();
+        let oldest = if kept.len() < count { None } else { kept.last() };
         let damaged = self.names()?.into_iter().filter(|name| {
             let stem = name.strip_suffix(DAMAGED).and_then(|stem| stem.parse().ok());
             stem.is_some_and(|name: SnapshotName| oldest.is_some_and(|oldest| name < *oldest))

@@ -275,8 +275,10 @@ fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
         }
     });
     let snap = copy.data().join("snap");
-    assert_eq!(files(&snap, ".damaged").len(), 2, "they are kept, under another name");
-    assert!(!files(&snap, ".snap").is_empty(), "and others are written");
+    let sound = files(&snap, ".snap").len();
+    assert!(sound > 0, "others are written");
+    // They are kept under another name until as many sound ones as are ever kept are there.
+    assert!(files(&snap, ".damaged").len() == 2 || sound == 2);
     for _ in 0..2 {
         member.kill();
         member.must_start();
