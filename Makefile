@@ -24,7 +24,7 @@ build: ## leaves the release binary in bin/metastore
 	@echo "built bin/metastore"
 
 test: ## runs all tests; the last line tells how many passed and failed
-	@scripts/prepare
+	@scripts/prepare test
 	@cargo xtask test
 
 compat: ## builds etcd and etcdctl 3.7 from their Go modules and links them into compat/bin

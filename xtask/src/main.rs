@@ -5,10 +5,12 @@
 //! | `tidy` | checks what the compiler and clippy cannot: edges, purity, lengths, names, links |
 //! | `lint` | format, clippy, documentation, tidy: everything that needs no test run |
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
+//! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
 //! | `ci` | `lint`, then `test` |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
 
+mod fuzz;
 mod steps;
 mod tidy;
 
@@ -16,14 +18,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
     let passed = match task.as_str() {
         "tidy" => steps::tidy(root())?,
         "lint" => steps::lint(root())?,
         "test" => steps::test(root())?,
+        "fuzz" => fuzz::fuzz(root(), &arguments.collect::<Vec<_>>())?,
         "ci" => steps::lint(root())? && steps::test(root())?,
         _ => {
-            steps::say("usage: cargo xtask tidy | lint | test | ci")?;
+            steps::say("usage: cargo xtask tidy | lint | test | fuzz | ci")?;
             return Ok(ExitCode::from(2));
         }
     };

@@ -41,6 +41,8 @@ type CargoRun = (&'static [&'static str], &'static [(&'static str, &'static str)
 
 const LINTS: &[CargoRun] = &[
     (&["fmt", "--all", "--check"], &[]),
+    (&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"], &[]),
+    (&["fmt", "--manifest-path", "compat/clients/rust/Cargo.toml", "--check"], &[]),
     (&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[]),
     (&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]),
 ];

@@ -286,7 +286,8 @@ fn file_of(error: &ReplayError) -> Option<SegmentId> {
         ReplayError::Read { segment, .. }
         | ReplayError::Missing(segment)
         | ReplayError::Foreign { segment, .. }
-        | ReplayError::Newer { segment, .. } => Some(*segment),
+        | ReplayError::Newer { segment, .. }
+        | ReplayError::NoName(segment) => Some(*segment),
         ReplayError::Rot(place)
         | ReplayError::Record { place, .. }
         | ReplayError::Gap { place, .. } => Some(place.segment),

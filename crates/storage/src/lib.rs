@@ -18,3 +18,6 @@ pub mod files;
 mod limits;
 pub mod log_disk;
 pub mod snapshots;
+
+#[cfg(test)]
+mod tests;

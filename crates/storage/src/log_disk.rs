@@ -39,7 +39,7 @@
 
 mod lane;
 mod preparer;
-mod segment_files;
+pub(crate) mod segment_files;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -137,6 +137,12 @@ impl LogDir {
     pub fn new(path: &Path, options: LogOptions) -> LogDir {
         let files = Box::new(Folder { path: path.to_path_buf(), durable: options.durable });
         LogDir { files, path: path.to_path_buf(), options }
+    }
+
+    /// On files of a test's own.
+    #[cfg(test)]
+    pub(crate) fn on(files: Box<dyn SegmentFiles>, options: LogOptions) -> LogDir {
+        LogDir { files, path: PathBuf::from("log"), options }
     }
 
     /// The segments, oldest first. A file that is not named like a segment is left out.

@@ -1,11 +1,13 @@
-//! Each session of `compat/session`, against etcd and against the subject.
+//! Each session of `compat/session`, against etcd and against the subject: once through the etcdctl
+//! of etcd's own version and once through 3.4, which Debian ships and many scripts still call. What the
+//! older program shows differently it shows differently of both.
 
 use crate::binaries::{self, Binaries, checkout};
 use crate::runner::play;
 use crate::script::{Step, parse};
 use crate::transcript::difference;
 
-/// One test for each session file, and a test that none is forgotten.
+/// Two tests for each session file, and a test that none is forgotten.
 macro_rules! sessions {
     ($($name:ident)*) => {
         $(
@@ -16,6 +18,17 @@ macro_rules! sessions {
                 }
             }
         )*
+
+        mod through_etcdctl_3_4 {
+            $(
+                #[test]
+                fn $name() {
+                    if let Some(binaries) = super::binaries::find_with_older_etcdctl() {
+                        super::compare(&binaries, stringify!($name));
+                    }
+                }
+            )*
+        }
 
         #[test]
         fn every_session_file_has_its_test() {
