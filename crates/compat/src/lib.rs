@@ -1,0 +1,13 @@
+//! MetaStore beside etcd, request by request: a randomized driver that sends the same to both, as
+//! processes, and compares every field of every answer.
+
+pub mod answer;
+mod aside;
+pub mod driver;
+pub mod explained;
+pub mod generate;
+pub mod process;
+pub mod schema;
+pub mod step;
+pub mod wire;
+pub mod world;
