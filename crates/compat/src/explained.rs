@@ -1,5 +1,8 @@
 //! The differences that have a reason: each is one entry here and one line in `docs/compat.md`.
 
+use metastore_proto::etcdserverpb as pb;
+use prost::Message as _;
+
 use crate::answer::Difference;
 use crate::wire::Call;
 use crate::world::World;
@@ -19,4 +22,39 @@ pub struct Explained {
 }
 
 /// All reasons.
-pub const TABLE: &[Explained] = &[];
+pub const TABLE: &[Explained] = &[
+    Explained {
+        name: "`Maintenance.Hash`",
+        applies: |_, _, difference| difference.place == "HashResponse.hash",
+    },
+    Explained {
+        name: "`Maintenance.HashKV` at a compacted revision",
+        applies: |world, call, difference| {
+            let asked = pb::HashKvRequest::decode(call.requests.first().map_or(&b""[..], |r| r));
+            let asked = asked.map_or(0, |request| request.revision);
+            let asked = if asked == 0 { world.revision } else { asked };
+            call.path.ends_with("/HashKV")
+                && world.compactions.contains(&asked)
+                && !difference.place.starts_with("messages[0].header")
+        },
+    },
+    Explained {
+        name: "Lease expiry after a restart",
+        applies: |world, _, difference| {
+            let seconds = |text: &str| text.parse::<i64>().unwrap_or(0);
+            let (etcd, subject) = (seconds(&difference.etcd), seconds(&difference.subject));
+            world.restarts_s > 0
+                && difference.place == "LeaseTimeToLiveResponse.TTL"
+                && etcd > subject
+                && subject > 0
+        },
+    },
+    Explained {
+        name: "`KV.RangeStream` with a target and no order",
+        applies: |_, call, _| {
+            let asked = pb::RangeRequest::decode(call.requests.first().map_or(&b""[..], |r| r));
+            call.path.ends_with("/RangeStream")
+                && asked.is_ok_and(|asked| asked.sort_order == 0 && asked.sort_target != 0)
+        },
+    },
+];

@@ -2,7 +2,11 @@
 //!
 //! The same seed and the same answers give the same requests.
 
+mod hostile;
 mod kv;
+mod leases;
+mod operator;
+mod watches;
 
 use bytes::Bytes;
 use metastore_proto::etcdserverpb as pb;
@@ -33,6 +37,10 @@ impl Profile {
     }
 }
 
+/// How many steps there are between two quiet points. etcd queues 128 responses for a stream; when
+/// there are more, it parts them otherwise.
+const SETTLE_EVERY: u64 = 25;
+
 /// The source of requests.
 #[derive(Debug)]
 pub struct Generator {
@@ -40,6 +48,7 @@ pub struct Generator {
     profile: Profile,
     /// Counts values, so that no two writes are the same by accident.
     values_count: u64,
+    steps_count: u64,
 }
 
 /// One of several things, each as often as its weight.
@@ -62,16 +71,27 @@ impl Generator {
     /// The source that this seed gives.
     #[must_use]
     pub fn new(seed: u64, profile: Profile) -> Generator {
-        Generator { rng: fastrand::Rng::with_seed(seed), profile, values_count: 0 }
+        Generator { rng: fastrand::Rng::with_seed(seed), profile, values_count: 0, steps_count: 0 }
     }
 
     /// The next step.
     pub fn step(&mut self, world: &World) -> Step {
+        if !world.alarms.is_empty() && self.rng.u32(0..6) == 0 {
+            return self.disarm(world);
+        }
+        self.steps_count += 1;
+        if self.steps_count.is_multiple_of(SETTLE_EVERY) {
+            return Step::Settle;
+        }
         choose! { self.rng;
             300 => Step::call("/etcdserverpb.KV/Put", &self.put(world)),
             80 => Step::call("/etcdserverpb.KV/DeleteRange", &self.delete(world)),
-            250 => Step::call("/etcdserverpb.KV/Txn", &self.txn(world)),
+            200 => Step::call("/etcdserverpb.KV/Txn", &self.txn(world)),
             12 => Step::call("/etcdserverpb.KV/Compact", &self.compact(world)),
+            80 => self.leases(world),
+            60 => self.watches(world),
+            16 => self.operator(world),
+            3 => Step::Call(self.large()),
             300 => self.reads(world),
             1 => Step::Restart(if self.rng.bool() { End::Graceful } else { End::Killed }),
         }
@@ -80,11 +100,13 @@ impl Generator {
     fn reads(&mut self, world: &World) -> Step {
         let count = self.rng.usize(1..=16);
         let calls = (0..count).map(|_| {
-            let path = choose! { self.rng;
-                3 => "/etcdserverpb.KV/Range",
-                1 => "/etcdserverpb.KV/RangeStream",
-            };
-            crate::step::call(path, &self.range(world))
+            choose! { self.rng;
+                30 => crate::step::call("/etcdserverpb.KV/Range", &self.range(world)),
+                10 => crate::step::call("/etcdserverpb.KV/RangeStream", &self.range(world)),
+                8 => self.lease_read(world),
+                4 => self.look(),
+                4 => self.hostile(),
+            }
         });
         Step::Together(calls.collect())
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use compat::driver::Driver;
+use compat::driver::{Driver, Program};
 use compat::generate::{Generator, Profile};
 
 /// Compares MetaStore with etcd, request by request.
@@ -36,8 +36,9 @@ fn main() -> Result<()> {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let profile = Profile { request_bytes_max: 64 << 10, txn_ops_max: 16 };
-    let mut driver =
-        Driver::start(&arguments.etcd, &arguments.subject, &profile.flags(), &[]).await?;
+    let etcd = Program { binary: &arguments.etcd, flags: &[] };
+    let subject = Program { binary: &arguments.subject, flags: &[] };
+    let mut driver = Driver::start(etcd, subject, &profile.flags()).await?;
     let mut generator = Generator::new(arguments.seed, profile);
     while driver.requests_count < arguments.requests
         && driver.found.len() < arguments.differences_max

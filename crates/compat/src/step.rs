@@ -3,11 +3,15 @@
 use std::fmt;
 
 use bytes::Bytes;
+use metastore_proto::etcdserverpb as pb;
 use prost::Message;
 
 use crate::process::End;
 use crate::schema;
 use crate::wire::Call;
+
+/// Grant, time to live, keep-alive, revoke.
+const NAMELESS_LEASE_REQUESTS: usize = 4;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +22,38 @@ pub enum Step {
     Call(Call),
     /// Both servers end and start again.
     Restart(End),
+    /// A lease whose id the servers choose, each its own, through its whole life.
+    NamelessLease {
+        /// Its seconds to live.
+        ttl: i64,
+    },
+    /// A lease that is revoked before it could expire.
+    PassingLease {
+        /// Its id.
+        id: i64,
+        /// Its seconds to live.
+        ttl: i64,
+    },
+    /// Something done with one of the watch streams.
+    Watch {
+        /// Which stream.
+        slot: usize,
+        /// What is done.
+        action: WatchAction,
+    },
+    /// Every watcher gets what it is due, and all is compared.
+    Settle,
+}
+
+/// What can be done with a watch stream. One that is not open is opened first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchAction {
+    /// A request on it.
+    Send(pb::WatchRequest),
+    /// No more requests; events go on.
+    HalfClose,
+    /// The client goes away.
+    Drop,
 }
 
 impl Step {
@@ -32,8 +68,11 @@ impl Step {
     pub fn requests_count(&self) -> usize {
         match self {
             Step::Together(calls) => calls.len(),
-            Step::Call(call) => call.requests.len(),
-            Step::Restart(_) => 0,
+            Step::Call(_) => 1,
+            Step::Watch { action: WatchAction::Send(_), .. } => 1,
+            Step::NamelessLease { .. } => NAMELESS_LEASE_REQUESTS,
+            Step::PassingLease { .. } => 2,
+            Step::Restart(_) | Step::Settle | Step::Watch { .. } => 0,
         }
     }
 }
@@ -42,7 +81,7 @@ impl Step {
 #[must_use]
 pub fn call(path: &str, request: &impl Message) -> Call {
     let requests = vec![Bytes::from(request.encode_to_vec())];
-    Call { path: path.to_owned(), requests, headers: Vec::new() }
+    Call { path: path.to_owned(), requests, ..Call::default() }
 }
 
 impl fmt::Display for Call {
@@ -57,7 +96,11 @@ impl fmt::Display for Call {
                 None => write!(f, " {} bytes that are no request", request.len())?,
             }
         }
-        self.headers.iter().try_for_each(|(name, value)| write!(f, " {name}: {value}"))
+        if let Some(body) = &self.body {
+            write!(f, " body \"{}\"", body.escape_ascii())?;
+        }
+        let show = |(name, value): &(String, Bytes)| write!(f, " {name}: {}", value.escape_ascii());
+        self.headers.iter().try_for_each(show)
     }
 }
 
@@ -71,6 +114,17 @@ impl fmt::Display for Step {
             }
             Step::Restart(End::Graceful) => f.write_str("restart"),
             Step::Restart(End::Killed) => f.write_str("kill -9 and start"),
+            Step::NamelessLease { ttl } => write!(f, "a lease of {ttl} s without an id"),
+            Step::PassingLease { id, ttl } => write!(f, "lease {id} of {ttl} s, revoked at once"),
+            Step::Settle => f.write_str("settle"),
+            Step::Watch { slot, action } => match action {
+                WatchAction::Send(request) => {
+                    let request = schema::dynamic("etcdserverpb.WatchRequest", request);
+                    write!(f, "watch stream {slot}: {}", schema::text(&request))
+                }
+                WatchAction::HalfClose => write!(f, "watch stream {slot}: no more requests"),
+                WatchAction::Drop => write!(f, "watch stream {slot}: gone"),
+            },
         }
     }
 }

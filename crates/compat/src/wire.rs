@@ -5,12 +5,15 @@
 //! Call ─▶ HEADERS, DATA [0][length][message]… ─▶ server ─▶ HEADERS, DATA…, trailers ─▶ Reply
 //! ```
 //!
-//! What it does not do: TLS, compression, deadlines, reconnecting.
+//! Answers may be compressed: whether they are is the server's choice. What it does not do: TLS,
+//! deadlines, reconnecting.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
@@ -29,7 +32,11 @@ pub struct Call {
     /// The requests, encoded: one, but for streams.
     pub requests: Vec<Bytes>,
     /// Headers beside those that every call has, or in place of them.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Bytes)>,
+    /// What is sent in place of the requests, for bodies that no client would send.
+    pub body: Option<Bytes>,
+    /// How many responses are waited for; 0 for all of them.
+    pub responses_max: usize,
 }
 
 /// All that came back.
@@ -82,11 +89,16 @@ impl Connection {
             Ok(stream) => stream,
             Err(error) => return Reply { broken: Some(error.to_string()), ..Reply::default() },
         };
-        for request in &call.requests {
-            stream.send(request);
+        match &call.body {
+            Some(body) => stream.send_raw(body.clone()),
+            None => call.requests.iter().for_each(|request| stream.send(request)),
         }
         stream.close();
-        while stream.next().await.is_some() {}
+        while stream.next().await.is_some() {
+            if stream.reply.messages.len() == call.responses_max {
+                break;
+            }
+        }
         stream.reply
     }
 
@@ -95,7 +107,7 @@ impl Connection {
     /// # Errors
     ///
     /// If the connection is gone.
-    pub async fn begin(&self, path: &str, headers: &[(String, String)]) -> Result<Stream> {
+    pub async fn begin(&self, path: &str, headers: &[(String, Bytes)]) -> Result<Stream> {
         let uri: Uri = format!("http://{}{path}", self.address).parse()?;
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
@@ -104,7 +116,7 @@ impl Connection {
         map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         map.insert(header::TE, HeaderValue::from_static("trailers"));
         for (name, value) in headers {
-            map.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+            map.insert(HeaderName::try_from(name)?, HeaderValue::from_bytes(value)?);
         }
         let mut ready = self.requests.clone().ready().await?;
         let (head, requests) = ready.send_request(request, false)?;
@@ -138,6 +150,11 @@ impl Stream {
         frame.put_u32(u32::try_from(message.len()).expect("a request is smaller than 4 GiB"));
         frame.extend_from_slice(message);
         let _ = self.requests.send_data(frame.freeze(), false);
+    }
+
+    /// Sends bytes as they are.
+    fn send_raw(&mut self, bytes: Bytes) {
+        let _ = self.requests.send_data(bytes, false);
     }
 
     /// Says that no request follows.
@@ -202,13 +219,23 @@ impl Stream {
     }
 
     fn buffered(&mut self) -> Option<Bytes> {
-        let (&[_, a, b, c, d], rest) = self.buffer.split_first_chunk::<PREFIX_BYTES>()?;
+        let (&[compressed, a, b, c, d], rest) = self.buffer.split_first_chunk::<PREFIX_BYTES>()?;
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
         if rest.len() < length {
             return None;
         }
         self.buffer.advance(PREFIX_BYTES);
-        Some(self.buffer.split_to(length).freeze())
+        let message = self.buffer.split_to(length).freeze();
+        Some(if compressed == 0 { message } else { unpacked(&message) })
+    }
+}
+
+/// A message that came compressed. One that cannot be unpacked is left as it is, and is no message.
+fn unpacked(message: &Bytes) -> Bytes {
+    let mut bytes = Vec::new();
+    match GzDecoder::new(&message[..]).read_to_end(&mut bytes) {
+        Ok(_) => bytes.into(),
+        Err(_) => message.clone(),
     }
 }
 

@@ -69,7 +69,12 @@ impl Generator {
     }
 
     pub(super) fn txn(&mut self, world: &World) -> pb::TxnRequest {
-        self.txn_at(world, 0)
+        let mut txn = self.txn_at(world, 0);
+        if deletes_from_key(&txn) {
+            // etcd falls over a put that keeps what the same transaction has deleted in this way.
+            forget_to_ignore(&mut txn);
+        }
+        txn
     }
 
     fn txn_at(&mut self, world: &World, depth: u32) -> pb::TxnRequest {
@@ -127,5 +132,30 @@ impl Generator {
             1 => self.enumeration::<4>(),
         };
         pb::Compare { result, target, key, range_end, target_union }
+    }
+}
+
+/// The operations of both branches.
+fn operations(txn: &pb::TxnRequest) -> impl Iterator<Item = &Request> {
+    txn.success.iter().chain(&txn.failure).filter_map(|op| op.request.as_ref())
+}
+
+fn deletes_from_key(txn: &pb::TxnRequest) -> bool {
+    operations(txn).any(|request| match request {
+        Request::RequestDeleteRange(delete) => &delete.range_end[..] == b"\0",
+        Request::RequestTxn(nested) => deletes_from_key(nested),
+        _ => false,
+    })
+}
+
+fn forget_to_ignore(txn: &mut pb::TxnRequest) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut op.request {
+            Some(Request::RequestPut(put)) => {
+                (put.ignore_value, put.ignore_lease) = (false, false);
+            }
+            Some(Request::RequestTxn(nested)) => forget_to_ignore(nested),
+            _ => {}
+        }
     }
 }
