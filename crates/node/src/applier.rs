@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use state::apply::{Answer, Entry};
-use state::command::{Alarm, Command, Operation};
+use state::command::{Alarm, Command, LeaseRenew, Operation};
 use state::outcome::{AlarmType, Event};
 use state::state::{StateError, SweepProgress};
 use state::watch::{HubInput, StreamId, StreamInput, WatchHub};
@@ -23,7 +23,8 @@ use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State
 
 use crate::lessor::{KeepAlive, Lessor};
 use crate::limits::{
-    ANSWERS_PER_PUBLISH, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS, SWEEP_SLICES_PER_TURN,
+    ANSWERS_PER_PUBLISH, LEASE_TIME_MARK_MS, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS,
+    SWEEP_SLICES_PER_TURN,
 };
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
@@ -123,6 +124,8 @@ pub struct Applier {
     state: State,
     hub: WatchHub,
     lessor: Lessor,
+    /// When the log was last told the time for the sake of leases alone.
+    marked: ClusterTime,
     member: MemberId,
     standing: Standing,
     /// Numbers the member's own commands, below the numbers of its clients.
@@ -169,6 +172,7 @@ impl Applier {
             state,
             hub,
             lessor: Lessor::default(),
+            marked: ClusterTime::default(),
             member,
             standing: Standing::default(),
             next_own_request: OWN_REQUEST,
@@ -252,13 +256,6 @@ impl Applier {
         }
         self.propose_due(now, shell);
         self.sweep(shell)
-    }
-
-    /// When the next turn is needed even if nothing arrives.
-    #[must_use]
-    pub fn next_due(&self) -> Option<ClusterTime> {
-        let leases = self.lessor.next_due(self.state.leases());
-        self.alarm.map(|alarm| alarm.retry).into_iter().chain(leases).min()
     }
 
     /// What a turn without inputs would find to remove.
@@ -358,7 +355,10 @@ impl Applier {
             Some(alarm) if alarm.request == request => {
                 alarm.retry = ClusterTime(now.0.saturating_add(OWN_COMMAND_PAUSE_MS));
             }
-            _ => self.lessor.refused(now),
+            _ => {
+                self.marked = now;
+                self.lessor.refused(now);
+            }
         }
     }
 
@@ -438,9 +438,21 @@ impl Applier {
         }
         let mut due = Vec::new();
         self.lessor.due(self.state.leases(), now, |operation| due.push(operation));
+        if due.is_empty() && self.is_mark_due(now) {
+            self.marked = now;
+            due.push(Operation::LeaseRenew(LeaseRenew::default()));
+        }
         for operation in due {
             self.propose(operation, shell);
         }
+    }
+
+    /// Whether the log has gone so long without an entry that a lease would get too much of it back
+    /// from a restart.
+    fn is_mark_due(&self, now: ClusterTime) -> bool {
+        let newest = self.state.time().max(self.marked);
+        let late = now.0 >= newest.0.saturating_add(LEASE_TIME_MARK_MS);
+        late && self.standing.is_leader && !self.state.leases().is_empty()
     }
 
     fn propose(&mut self, operation: Operation, shell: &mut dyn ApplierShell) -> RequestId {

@@ -165,24 +165,6 @@ impl Lessor {
             propose(Operation::LeaseExpire(expire));
         }
     }
-
-    /// When [`Lessor::due`] has something to do next, if nothing else happens.
-    #[must_use]
-    pub fn next_due(&self, leases: &Leases) -> Option<ClusterTime> {
-        let reign = self.reign.as_ref()?;
-        let mut next = (!reign.unlogged.is_empty()).then_some(reign.paused_until);
-        for (deadline, id) in leases.by_deadline() {
-            // No lease ends before the deadline in the log.
-            if next.is_some_and(|next| next <= deadline) {
-                break;
-            }
-            let Some(lease) = leases.get(id) else { continue };
-            let due = reign.expiring.get(&id).copied();
-            let due = due.unwrap_or_else(|| reign.ends(id, lease));
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
-        next.map(|next| next.max(reign.paused_until))
-    }
 }
 
 impl Reign {

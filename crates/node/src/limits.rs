@@ -64,6 +64,10 @@ const _: () = assert!(HEARTBEAT_TICKS < ELECTION_TICKS);
 /// it are answered without being logged, and a lease that a new leader inherits ends later by it.
 pub const LEASE_RENEWAL_GRACE_MS: u64 = 1000;
 
+/// With leases, cluster time reaches the log at least this often, in milliseconds, however idle the
+/// member: time that the log does not know does not count after a restart, and leases end late by it.
+pub const LEASE_TIME_MARK_MS: u64 = 5000;
+
 /// A command of the member's own that has not been applied is proposed again after this, in
 /// milliseconds: etcd's request timeout at default settings.
 pub const OWN_COMMAND_RETRY_MS: u64 = 7000;

@@ -57,9 +57,37 @@ pub struct Running {
 /// Opens everything and starts the core thread. The member serves once [`Running::become_ready`]
 /// has returned.
 ///
+/// It is the core thread that opens what it is going to own: memory that is freed where it was
+/// allocated goes back to the system, and a start reads a log that it soon lets go of.
+///
 /// # Errors
 /// The data directory is not ours, in use or damaged, or the configuration does not fit it.
 pub fn start(config: &Config) -> Result<Running> {
+    let config = config.clone();
+    let (opened, opening) = mpsc::channel();
+    let (ending, ended) = oneshot::channel();
+    let run = move || {
+        let _dropped_at_the_end: oneshot::Sender<()> = ending;
+        let (core, handle, data_dir) = match open(&config) {
+            Ok(parts) => parts,
+            Err(error) => {
+                // Whoever started this thread waits.
+                let _ = opened.send(Err(error));
+                return Ok(());
+            }
+        };
+        let _ = opened.send(Ok((handle, data_dir)));
+        core.run()
+    };
+    let core = std::thread::Builder::new()
+        .name("core".to_owned())
+        .spawn(run)
+        .context("start the core thread")?;
+    let (handle, data_dir) = opening.recv().context("the core thread ended")??;
+    Ok(Running { handle, core, ended, data_dir })
+}
+
+fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
     let data_dir = open_data_dir(config)?;
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
@@ -101,16 +129,7 @@ pub fn start(config: &Config) -> Result<Running> {
         slow_apply: config.slow_apply,
         tick: config.raft.heartbeat,
     });
-    let (ending, ended) = oneshot::channel();
-    let run = move || {
-        let _dropped_at_the_end: oneshot::Sender<()> = ending;
-        core.run()
-    };
-    let core = std::thread::Builder::new()
-        .name("core".to_owned())
-        .spawn(run)
-        .context("start the core thread")?;
-    Ok(Running { handle, core, ended, data_dir })
+    Ok((core, handle, data_dir))
 }
 
 fn open_data_dir(config: &Config) -> Result<DataDir> {

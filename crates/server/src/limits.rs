@@ -17,6 +17,9 @@ pub const ANSWERS_PER_MESSAGE: usize = 64;
 /// visits all that wait. A timeout is late by up to this.
 pub const OVERDUE_LOOK: Duration = Duration::from_millis(250);
 
+/// A block that no allocator serves from its small pages.
+pub const ALLOCATOR_NUDGE_BYTES: usize = 1 << 20;
+
 /// Longest wait for the log to come to rest at a stop, several times what a slow disk takes; a log that
 /// was left restless is as good as after a crash.
 pub const SETTLE_MAX: Duration = Duration::from_secs(30);

@@ -52,6 +52,9 @@ impl fmt::Display for SnapshotName {
     }
 }
 
+/// What the name of a snapshot that was set aside ends with.
+const DAMAGED: &str = ".damaged";
+
 /// A file name that is not a snapshot's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of a snapshot file")]
@@ -182,17 +185,26 @@ impl SnapshotFiles {
         Ok(SnapshotReader { file, path, bytes })
     }
 
-    /// Removes all but the newest `count`, the oldest first, and says which.
+    /// Removes all but the newest `count`, the oldest first, and says which. What was set aside goes
+    /// when nothing as old as it is kept any more.
     ///
     /// # Errors
     /// If one cannot be removed.
     pub fn keep_newest(&self, count: usize) -> Result<Vec<SnapshotName>, FileError> {
-        let surplus: Vec<SnapshotName> = self.list()?.into_iter().skip(count).rev().collect();
-        for name in &surplus {
-            let path = self.path_of(*name);
-            fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
+        let mut kept = self.list()?;
+        let mut surplus = kept.split_off(count.min(kept.len()));
+        surplus.reverse();
+        let mut paths: Vec<PathBuf> = surplus.iter().map(|name| self.path_of(*name)).collect();
+        let oldest = kept.last();
+        let damaged = self.names()?.into_iter().filter(|name| {
+            let stem = name.strip_suffix(DAMAGED).and_then(|stem| stem.parse().ok());
+            stem.is_some_and(|name: SnapshotName| oldest.is_some_and(|oldest| name < *oldest))
+        });
+        paths.extend(damaged.map(|name| self.path.join(name)));
+        for path in &paths {
+            fs::remove_file(path).map_err(FileError::new("remove", path))?;
         }
-        if !surplus.is_empty() {
+        if !paths.is_empty() {
             sync_dir(&self.path)?;
         }
         Ok(surplus)
@@ -205,7 +217,7 @@ impl SnapshotFiles {
     /// If it cannot be renamed.
     pub fn set_aside(&self, name: SnapshotName) -> Result<(), FileError> {
         let mut aside = self.path_of(name).into_os_string();
-        aside.push(".damaged");
+        aside.push(DAMAGED);
         rename_durably(&self.path_of(name), Path::new(&aside))
     }
 

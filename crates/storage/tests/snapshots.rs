@@ -129,4 +129,11 @@ fn a_snapshot_that_was_set_aside_is_kept_and_crowds_out_no_other() {
     let files = SnapshotFiles::open(folder.path()).expect("open");
     assert_eq!(files.list().expect("list"), [name(15, 1), name(10, 1)]);
     assert_eq!(names(&folder).len(), 4, "what was set aside is still there");
+
+    write(&files, name(25, 1), &[b"state"]);
+    write(&files, name(40, 1), &[b"state"]);
+    assert_eq!(files.keep_newest(2).expect("prune"), [name(10, 1), name(15, 1)]);
+    let left = names(&folder);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(left.iter().any(|name| name.contains("1e-") && name.ends_with(".damaged")), "{left:?}");
 }

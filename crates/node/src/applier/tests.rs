@@ -11,7 +11,9 @@ use state::view::Reader;
 use state::watch::Token;
 
 use super::*;
-use crate::limits::{LEASE_RENEWAL_GRACE_MS, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS};
+use crate::limits::{
+    LEASE_RENEWAL_GRACE_MS, LEASE_TIME_MARK_MS, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS,
+};
 
 const ME: MemberId = MemberId(1);
 const TERM: Term = Term(2);
@@ -260,7 +262,6 @@ fn a_refused_alarm_is_proposed_again_but_not_in_the_same_moment() {
         world.refuse_own();
         assert_eq!(world.shell.proposed, [], "that would go on for ever");
         world.now += OWN_COMMAND_PAUSE_MS;
-        assert_eq!(world.applier.next_due(), Some(ClusterTime(world.now)));
         world.turn();
         assert_eq!(world.shell.proposed.len(), 1);
     }
@@ -393,4 +394,30 @@ fn sweeping_waits_for_a_held_view_without_spinning_and_then_goes_on() {
     assert_eq!(world.answer(5), Some(&QueryAnswer::Swept));
     world.ask(6, Query::Swept);
     assert_eq!(world.answer(6), Some(&QueryAnswer::Swept), "there is nothing to wait for");
+}
+
+#[test]
+fn with_a_lease_the_log_learns_the_time_however_idle_the_member() {
+    let mut world = World::new().leads();
+    world.now = 2 * LEASE_TIME_MARK_MS;
+    world.turn();
+    assert_eq!(world.shell.proposed, [], "without a lease nobody asks for the time");
+    world.apply(&[(1, grant(7, 600))]);
+
+    world.now += LEASE_TIME_MARK_MS - 1;
+    world.turn();
+    assert_eq!(world.shell.proposed, [], "the log has heard it lately");
+    world.now += 1;
+    world.turn();
+    world.turn();
+    assert_eq!(world.shell.proposed.len(), 1, "one is on its way");
+    world.apply_own();
+    assert_eq!(world.applier.state().time(), ClusterTime(world.now));
+    world.turn();
+    assert_eq!(world.shell.proposed, []);
+
+    world.standing(false);
+    world.now += 2 * LEASE_TIME_MARK_MS;
+    world.turn();
+    assert_eq!(world.shell.proposed, [], "it is the leader's clock that counts");
 }

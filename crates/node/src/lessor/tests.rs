@@ -307,7 +307,6 @@ fn what_the_log_refused_is_due_again_after_a_pause() {
     world.lessor.refused(world.now());
     assert_eq!(world.due(), 0);
     world.now += OWN_COMMAND_PAUSE_MS;
-    assert_eq!(world.lessor.next_due(world.state.leases()), Some(world.now()));
     assert_eq!(world.due(), 2);
     world.commit();
     assert_eq!(world.logged(20_000), RENEWED);
@@ -324,7 +323,6 @@ fn a_deposed_leader_renews_and_expires_nothing() {
     assert_eq!(world.keep_alive(), KeepAlive::NotLeader);
     world.now = 70_000;
     assert_eq!(world.due(), 0);
-    assert_eq!(world.lessor.next_due(world.state.leases()), None);
 }
 
 #[test]
@@ -335,25 +333,6 @@ fn the_expiry_of_an_older_term_is_refused_by_the_state() {
     world.term = Term(3);
     world.commit();
     assert!(world.lives());
-}
-
-#[test]
-fn the_next_deadline_is_never_one_that_has_nothing_to_do() {
-    let mut world = World::new();
-    world.grant(LeaseId(8), 30);
-    let next = |world: &World| world.lessor.next_due(world.state.leases()).map(|at| at.0);
-    assert_eq!(next(&world), Some(30_000));
-    world.now = 900;
-    let leases = world.state.leases();
-    world.lessor.keep_alive(leases, LeaseId(8), ClusterTime(900));
-    assert_eq!(next(&world), Some(30_900), "the log does not know of that renewal");
-    world.now = 30_900;
-    assert_eq!(world.due(), 1);
-    assert_eq!(next(&world), Some(30_900 + OWN_COMMAND_RETRY_MS), "its end is on the way");
-    world.commit();
-    assert_eq!(next(&world), Some(TTL_MS));
-    world.crash();
-    assert_eq!(next(&world), Some(TTL_MS + 1000), "inherited");
 }
 
 #[test]
