@@ -28,9 +28,7 @@ use storage::log_disk::{LogDisk, LogError, LogEvent};
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::Beacon;
-use crate::limits::{
-    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY,
-};
+use crate::limits::{ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY};
 use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
 use crate::waiters::Waiters;
