@@ -6,6 +6,8 @@
 //! | `lint` | format, clippy, documentation, tidy: everything that needs no test run |
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
 //! | `ci` | `lint`, then `test` |
+//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
+//! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
 
@@ -21,9 +23,11 @@ fn main() -> anyhow::Result<ExitCode> {
         "tidy" => steps::tidy(root())?,
         "lint" => steps::lint(root())?,
         "test" => steps::test(root())?,
+        "compat" => steps::compat(root(), std::env::args().skip(2))?,
+        "compat-table" => steps::compat_table(root())?,
         "ci" => steps::lint(root())? && steps::test(root())?,
         _ => {
-            steps::say("usage: cargo xtask tidy | lint | test | ci")?;
+            steps::say("usage: cargo xtask tidy | lint | test | ci | compat | compat-table")?;
             return Ok(ExitCode::from(2));
         }
     };

@@ -9,7 +9,8 @@
 //! | spaces in the text form of an alarm | `Status.errors` |
 //! | an id that the server has chosen | `LeaseGrant` without an id |
 //! | a second or two of a lease's remaining time | `LeaseTimeToLive` |
-//! | what the protobuf library says about bytes that it cannot read | any status of gRPC itself |
+//! | one of two kinds of space in errors of the protobuf library | the status of a broken request |
+//! | whether an answer is compressed | a request that says it may be |
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use sha2::{Digest as _, Sha256};
@@ -28,11 +29,8 @@ pub(crate) fn put_aside(answer: &mut Answer) {
         _ => {}
     }
     answer.messages.iter_mut().for_each(walk);
-    // The library spells it with one of two kinds of space, by chance.
+    // The protobuf library spells its errors with one of two kinds of space, by chance.
     answer.text = answer.text.replace('\u{a0}', " ");
-    if let Some((ours, _libraries)) = answer.text.split_once("proto:") {
-        answer.text = ours.to_owned();
-    }
 }
 
 /// Whether this difference is one of time and not of servers, whose restarts took so many seconds.
@@ -176,4 +174,66 @@ fn check_snapshot(answer: &mut Answer) {
         whole.clear_field_by_name("version");
     }
     answer.messages = vec![whole];
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use metastore_proto::etcdserverpb as pb;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::wire::Reply;
+
+    fn snapshot(change: impl Fn(&mut Vec<pb::SnapshotResponse>)) -> String {
+        let data = [vec![1; 512], vec![2; 1024]];
+        let part = |remaining_bytes, blob: &[u8]| pb::SnapshotResponse {
+            remaining_bytes,
+            blob: Bytes::copy_from_slice(blob),
+            version: "3.7.0".to_owned(),
+            ..pb::SnapshotResponse::default()
+        };
+        let hash = Sha256::digest(data.concat());
+        let mut messages = vec![part(1024, &data[0]), part(0, &data[1]), part(0, &hash)];
+        change(&mut messages);
+        let messages = messages.iter().map(|message| message.encode_to_vec().into()).collect();
+        let reply = Reply { code: Some(0), messages, ..Reply::default() };
+        let mut answer = Answer::of("/etcdserverpb.Maintenance/Snapshot", reply);
+        put_aside(&mut answer);
+        answer.text
+    }
+
+    #[test]
+    fn a_snapshot_is_told_from_a_broken_one() {
+        assert_eq!(snapshot(|_| {}), "");
+        for change in [
+            |parts: &mut Vec<pb::SnapshotResponse>| parts[0].remaining_bytes += 1,
+            |parts: &mut Vec<pb::SnapshotResponse>| parts[2].blob = vec![0; 32].into(),
+            |parts: &mut Vec<pb::SnapshotResponse>| drop(parts.remove(1)),
+            |parts: &mut Vec<pb::SnapshotResponse>| parts[1].blob = vec![2; 1023].into(),
+        ] {
+            assert_ne!(snapshot(change), "");
+        }
+    }
+
+    fn streamed(pieces: &[pb::RangeResponse]) -> usize {
+        let encoded = pieces.iter().map(|piece| {
+            let message = pb::RangeStreamResponse { range_response: Some(piece.clone()) };
+            message.encode_to_vec().into()
+        });
+        let reply = Reply { code: Some(0), messages: encoded.collect(), ..Reply::default() };
+        let mut answer = Answer::of("/etcdserverpb.KV/RangeStream", reply);
+        put_aside(&mut answer);
+        answer.messages.len()
+    }
+
+    #[test]
+    fn pieces_of_a_streamed_range_become_one_unless_one_is_odd() {
+        let kvs = vec![metastore_proto::mvccpb::KeyValue { key: "a".into(), ..Default::default() }];
+        let piece = pb::RangeResponse { kvs, ..pb::RangeResponse::default() };
+        let counted = pb::RangeResponse { count: 2, ..piece.clone() };
+        assert_eq!(streamed(&[piece.clone(), piece.clone(), counted.clone()]), 1);
+        assert_eq!(streamed(&[counted.clone(), counted.clone()]), 2, "counted before the end");
+        assert_eq!(streamed(&[pb::RangeResponse::default(), counted]), 2, "an empty piece");
+    }
 }

@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::answer::{Answer, Difference, compare};
 use crate::coverage::Coverage;
+use crate::explained::Question;
 use crate::fault::Fault;
 use crate::process::{End, Server};
 use crate::step::Step;
@@ -160,6 +161,11 @@ impl Driver {
         Ok(())
     }
 
+    /// Asks the server under test alone.
+    pub async fn ask_subject(&self, call: &Call) -> Answer {
+        self.subject.answer(call).await
+    }
+
     /// Spoils the subject's answers from now on, or no longer.
     pub fn plant(&mut self, fault: Option<Fault>) {
         self.fault = fault;
@@ -215,20 +221,33 @@ impl Driver {
         self.log.compact(self.world.compacted);
         aside::put_aside(&mut etcd);
         aside::put_aside(&mut subject);
-        if let Some(fault) = self.fault
-            && !self.has_spoiled
-        {
-            self.has_spoiled = fault.spoil(&mut subject);
-        }
+        let is_spoiled =
+            !self.has_spoiled && self.fault.is_some_and(|fault| fault.spoil(&mut subject));
+        self.has_spoiled |= is_spoiled;
         self.record(call, &etcd, &subject);
+        let (found_count, mut is_explained) = (self.found.len(), false);
         for difference in compare(&etcd, &subject) {
             if aside::is_of_time(&difference, self.world.restarts_s) {
                 continue;
             }
-            match explained::explanation(&self.world, call, &difference) {
-                Some(name) => *self.explained.entry(name).or_default() += 1,
+            let question = Question {
+                world: &self.world,
+                call,
+                etcd: Some(&etcd),
+                subject: Some(&subject),
+                difference: &difference,
+            };
+            match explained::explanation(question) {
+                Some(name) => {
+                    *self.explained.entry(name).or_default() += 1;
+                    is_explained = true;
+                }
                 None => self.report(call.to_string(), difference),
             }
+        }
+        if is_spoiled && is_explained && self.found.len() == found_count {
+            // Where answers may differ a fault cannot be noticed: it has to strike again.
+            self.has_spoiled = false;
         }
     }
 

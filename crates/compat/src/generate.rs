@@ -25,6 +25,16 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Small limits mostly, which are met often; now and then etcd's own.
+    #[must_use]
+    pub fn of(seed: u64) -> Profile {
+        if seed % 5 == 4 {
+            Profile { request_bytes_max: 1_572_864, txn_ops_max: 128 }
+        } else {
+            Profile { request_bytes_max: 64 << 10, txn_ops_max: 16 }
+        }
+    }
+
     /// The flags that make a server have these limits.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
@@ -91,7 +101,8 @@ impl Generator {
             80 => self.leases(world),
             60 => self.watches(world),
             16 => self.operator(world),
-            3 => Step::Call(self.large()),
+            14 => Step::Call(self.large()),
+            3 => Step::Call(self.deep()),
             300 => self.reads(world),
             1 => Step::Restart(if self.rng.bool() { End::Graceful } else { End::Killed }),
         }

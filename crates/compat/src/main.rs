@@ -1,62 +1,58 @@
 //! `cargo xtask compat`: the comparison for as long as one likes.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
-use compat::driver::{Driver, Program};
-use compat::generate::{Generator, Profile};
+use compat::run::{Pair, etcd_folder};
 
 /// Compares MetaStore with etcd, request by request.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The server of reference.
-    #[arg(long)]
-    etcd: PathBuf,
     /// The server under test.
     #[arg(long)]
     subject: PathBuf,
+    /// The server of reference; etcd as `compat/build` makes it, unless named.
+    #[arg(long)]
+    etcd: Option<PathBuf>,
     /// How many requests each of them gets.
     #[arg(long, default_value_t = 20_000)]
     requests: usize,
     /// What the requests are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many differences are shown before it gives up.
-    #[arg(long, default_value_t = 1)]
-    differences_max: usize,
+    /// The engine of the server under test.
+    #[arg(long)]
+    engine: Option<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let checkout = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let etcd = match arguments.etcd {
+        Some(etcd) => etcd,
+        None => etcd_folder(checkout)?.context("there is no Go to build etcd with")?.join("etcd"),
+    };
+    let subject_flags = arguments.engine.map(|engine| format!("--engine={engine}"));
+    let pair = Pair {
+        etcd,
+        subject: arguments.subject,
+        subject_flags: subject_flags.into_iter().collect(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&arguments))
-}
-
-async fn run(arguments: &Arguments) -> Result<()> {
-    let profile = Profile { request_bytes_max: 64 << 10, txn_ops_max: 16 };
-    let etcd = Program { binary: &arguments.etcd, flags: &[] };
-    let subject = Program { binary: &arguments.subject, flags: &[] };
-    let mut driver = Driver::start(etcd, subject, &profile.flags()).await?;
-    let mut generator = Generator::new(arguments.seed, profile);
-    while driver.requests_count < arguments.requests
-        && driver.found.len() < arguments.differences_max
-    {
-        let step = generator.step(&driver.world);
-        driver.step(&step).await?;
-    }
+    let report = runtime.block_on(pair.run(arguments.requests, arguments.seed))?;
     let mut out = std::io::stdout();
-    for found in &driver.found {
-        writeln!(out, "{found}")?;
+    for (name, count) in &report.explained {
+        writeln!(out, "explained {count} times: {name}")?;
     }
-    writeln!(
-        out,
-        "{} requests, seed {}, revision {}, {} differences",
-        driver.requests_count,
-        arguments.seed,
-        driver.world.revision,
-        driver.found.len()
-    )?;
-    Ok(())
+    writeln!(out, "{} requests from seed {}", report.requests_count, arguments.seed)?;
+    match report.failure {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => {
+            writeln!(out, "{failure}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }

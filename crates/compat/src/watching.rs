@@ -28,7 +28,7 @@ use prost::Message as _;
 use crate::answer::{Difference, compare_messages};
 use crate::schema;
 use crate::wire::Connection;
-pub(crate) use due::Log;
+pub(crate) use due::{Log, PIECE};
 use side::WatchSide;
 pub(crate) use witness::Witness;
 
@@ -52,6 +52,8 @@ struct Watcher {
     create: pb::WatchCreateRequest,
     /// The first revision whose events have not been compared.
     next: i64,
+    /// The store's revision at the last quiet point: nothing sent since is older.
+    since: i64,
     /// It was up to date at the last quiet point: its responses are the same one by one.
     is_live: bool,
     /// It asked for history that is gone: the server has said so, and sends nothing.
@@ -176,7 +178,8 @@ impl WatchPair {
         let is_cut = start < log.compacted();
         let is_live = start > now;
         observed.is_behind = !is_live && !is_cut && log.due(create, start, is_live).is_empty();
-        let watcher = Watcher { create: create.clone(), next: start, is_live, is_cut };
+        let create = create.clone();
+        let watcher = Watcher { create, next: start, since: now, is_live, is_cut };
         self.watchers.insert(answer.watch_id, watcher);
         if is_cut {
             self.control("compaction", observed).await;
@@ -241,13 +244,15 @@ impl WatchPair {
             }
             let due = log.due(&watcher.create, watcher.next, watcher.is_live);
             let exactly = watcher.is_live;
+            let store = watcher.since..=log.revision();
+            watcher.since = log.revision();
             watcher.is_live |= watcher.next <= log.revision();
             watcher.next = watcher.next.max(log.revision() + 1);
             let (etcd, subject) =
                 tokio::join!(self.etcd.events(id, due.len()), self.subject.events(id, due.len()));
             let place = format!("watch {id}");
             for (who, responses) in [("etcd", &etcd), ("subject", &subject)] {
-                let flaws = due::flaws(responses, &due);
+                let flaws = due::flaws(responses, &due, store.clone());
                 observed.differences.extend(flaws.into_iter().map(|flaw| {
                     Difference::new(format!("{place}: {who} against its own history"), "", flaw)
                 }));

@@ -79,6 +79,12 @@ impl World {
         }
     }
 
+    /// Whether an alarm is raised of a type that does not exist.
+    #[must_use]
+    pub fn has_odd_alarm(&self) -> bool {
+        self.alarms.iter().any(|(_, alarm)| pb::AlarmType::try_from(*alarm).is_err())
+    }
+
     fn learn_alarm(&mut self, request: &pb::AlarmRequest) {
         let alarm = (request.member_id, request.alarm);
         match request.action() {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Driver;
-use crate::explained;
+use crate::explained::{self, Question};
 use crate::schema;
 use crate::step::{Step, WatchAction};
 use crate::watching::{Observed, WatchPair};
@@ -83,7 +83,14 @@ impl Driver {
         self.coverage.answer("/etcdserverpb.Watch/Watch", 0);
         let call = Call { path: "/etcdserverpb.Watch/Watch".to_owned(), ..Call::default() };
         for difference in observed.differences {
-            match explained::explanation(&self.world, &call, &difference) {
+            let question = Question {
+                world: &self.world,
+                call: &call,
+                etcd: None,
+                subject: None,
+                difference: &difference,
+            };
+            match explained::explanation(question) {
                 Some(name) => *self.explained.entry(name).or_default() += 1,
                 None => self.report(step.to_string(), difference),
             }

@@ -6,6 +6,7 @@ use metastore_proto::etcdserverpb as pb;
 use prost::Message as _;
 
 use super::{Generator, choose};
+use crate::explained::{DEPTH_MAX, WRONG_TYPE};
 use crate::step::call;
 use crate::wire::Call;
 
@@ -92,7 +93,7 @@ impl Generator {
             1 => frame(2, message.len(), &message),
             // Bytes that are no message: a field cut off, a field of the wrong type, number 0.
             1 => frame(0, 2, &[0x0a, 0x05]),
-            1 => frame(0, 2, &[0x08, 0x05]),
+            1 => Bytes::from_static(WRONG_TYPE),
             1 => frame(0, 2, &[0x00, 0x00]),
             1 => frame(0, 1, &[0xff]),
             // An unknown field is no fault.
@@ -101,17 +102,56 @@ impl Generator {
         Call { body: Some(body), ..request }
     }
 
+    /// A transaction at the limit of how deep they may be nested; each level has one operation less
+    /// to give away.
+    pub(super) fn deep(&mut self) -> Call {
+        let levels = choose! { self.rng;
+            1 => self.profile.txn_ops_max - 1,
+            1 => self.profile.txn_ops_max,
+            1 => self.profile.txn_ops_max + 1,
+            1 => DEPTH_MAX,
+            1 => DEPTH_MAX + 1,
+            1 => 300,
+        };
+        // Where the subject refuses what etcd does, nothing may be done.
+        let mut operation = super::op(if levels > DEPTH_MAX {
+            pb::request_op::Request::RequestRange(pb::RangeRequest {
+                key: "a".into(),
+                ..pb::RangeRequest::default()
+            })
+        } else {
+            pb::request_op::Request::RequestPut(pb::PutRequest {
+                key: self.key(),
+                value: self.value(),
+                ..pb::PutRequest::default()
+            })
+        });
+        for _ in 1..levels {
+            let txn = pb::TxnRequest { success: vec![operation], ..pb::TxnRequest::default() };
+            operation = super::op(pb::request_op::Request::RequestTxn(txn));
+        }
+        let request = pb::TxnRequest { success: vec![operation], ..pb::TxnRequest::default() };
+        call("/etcdserverpb.KV/Txn", &request)
+    }
+
     /// A request at the limit of what is taken.
     pub(super) fn large(&mut self) -> Call {
+        if self.rng.u32(0..12) == 0 {
+            // All of them at once: more than a watch response may hold.
+            let (key, range_end) = ("L".into(), "M".into());
+            let request = pb::DeleteRangeRequest { key, range_end, prev_kv: self.rng.bool() };
+            return call("/etcdserverpb.KV/DeleteRange", &request);
+        }
         let limit = self.profile.request_bytes_max;
         let near = self.rng.usize(limit - 100..limit + 20);
         let value_bytes = choose! { self.rng;
+            4 => limit - 300,
             // Around what the log takes,
-            4 => near,
+            2 => near,
             // and around what gRPC takes.
             1 => limit + (512 << 10) + self.rng.usize(0..40) - 20,
         };
-        let key = self.key();
+        let key = format!("L{}", self.rng.u32(0..12)).into();
         let request = pb::PutRequest {
             value: vec![b'x'; value_bytes].into(),
             key,

@@ -1,6 +1,8 @@
 //! What a watcher is due, by the log of all events; and what no stream may do, whatever the other
 //! server does.
 
+use std::ops::RangeInclusive;
+
 use metastore_proto::etcdserverpb as pb;
 use metastore_proto::mvccpb::Event;
 use metastore_proto::mvccpb::event::EventType;
@@ -96,8 +98,16 @@ fn is_filtered(create: &pb::WatchCreateRequest, event: &Event) -> bool {
     create.filters.contains(&unwanted.into())
 }
 
-/// What is wrong with these responses, given the events that the watcher is due.
-pub(super) fn flaws(responses: &[pb::WatchResponse], due: &[&Event]) -> Vec<String> {
+/// A response with a part of the history that a watcher has asked for, and with more to follow.
+pub(crate) const PIECE: &str = "a piece of history";
+
+/// What is wrong with these responses, given the events that the watcher is due, and the revisions
+/// of the store between which they were sent.
+pub(super) fn flaws(
+    responses: &[pb::WatchResponse],
+    due: &[&Event],
+    store: RangeInclusive<i64>,
+) -> Vec<String> {
     let mut flaws = Vec::new();
     let sent: Vec<&Event> = responses.iter().flat_map(|response| &response.events).collect();
     let what = |event: &Event| {
@@ -118,10 +128,17 @@ pub(super) fn flaws(responses: &[pb::WatchResponse], due: &[&Event]) -> Vec<Stri
             flaws.push(format!("revision {} is parted", last.map_or(0, revision)));
         }
     }
-    for response in responses {
+    for (index, response) in responses.iter().enumerate() {
         let header = response.header.as_ref().map_or(0, |header| header.revision);
-        if response.events.last().is_some_and(|last| revision(last) > header) {
+        let last = response.events.last().map_or(0, revision);
+        if last > header {
             flaws.push(format!("a header of revision {header} before its events"));
+        }
+        let is_piece = header == last && index + 1 < responses.len();
+        if is_piece && header < *store.start() {
+            flaws.push(format!("{PIECE} up to {header}"));
+        } else if !store.contains(&header) {
+            flaws.push(format!("a header of revision {header} instead of one of {store:?}"));
         }
         if response.events.is_empty() {
             flaws.push("a response without events that nobody asked for".to_owned());

@@ -13,6 +13,8 @@ use crate::wire::Stream;
 
 /// How long a response that is due may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take where one is missing on purpose.
+const PATIENCE_WITH_FAULT: Duration = Duration::from_secs(1);
 /// How long one request for progress is waited for before it counts as dropped.
 const PROGRESS_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -98,23 +100,26 @@ impl WatchSide {
 
     /// The next answer about a watcher, if it comes.
     pub(super) async fn control(&mut self) -> Option<pb::WatchResponse> {
+        let patience = self.patience();
         let wait = async { while self.control.is_empty() && self.pull().await {} };
         // Too late is as good as never: the answer is missing.
-        let _ = tokio::time::timeout(PATIENCE, wait).await;
+        let _ = tokio::time::timeout(patience, wait).await;
         self.control.pop_front()
     }
 
     /// The responses for a watcher that is due so many events.
     pub(super) async fn events(&mut self, id: i64, events_count: usize) -> Vec<pb::WatchResponse> {
+        let patience = self.patience();
         let wait = async { while self.events_count(id) < events_count && self.pull().await {} };
-        let _ = tokio::time::timeout(PATIENCE, wait).await;
+        let _ = tokio::time::timeout(patience, wait).await;
         self.events.remove(&id).unwrap_or_default()
     }
 
     /// The responses for the only watcher, up to those of this revision.
     pub(super) async fn events_until(&mut self, revision: i64) -> Vec<pb::WatchResponse> {
+        let patience = self.patience();
         let wait = async { while self.last_revision() < revision && self.pull().await {} };
-        let _ = tokio::time::timeout(PATIENCE, wait).await;
+        let _ = tokio::time::timeout(patience, wait).await;
         self.events.remove(&0).unwrap_or_default()
     }
 
@@ -132,6 +137,10 @@ impl WatchSide {
         let wait = async { while self.progress.is_empty() && self.pull().await {} };
         let _ = tokio::time::timeout(PROGRESS_PATIENCE, wait).await;
         !self.progress.is_empty()
+    }
+
+    fn patience(&self) -> Duration {
+        if self.fault.is_some() { PATIENCE_WITH_FAULT } else { PATIENCE }
     }
 
     pub(super) fn take_progress(&mut self) -> Vec<pb::WatchResponse> {
