@@ -8,8 +8,12 @@ mod leases;
 mod operator;
 mod watches;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use metastore_proto::etcdserverpb as pb;
+
+pub use watches::STREAMS_COUNT;
 
 use crate::process::End;
 use crate::step::Step;
@@ -59,6 +63,8 @@ pub struct Generator {
     /// Counts values, so that no two writes are the same by accident.
     values_count: u64,
     steps_count: u64,
+    /// Steps that belong together, and come next.
+    planned: VecDeque<Step>,
 }
 
 /// One of several things, each as often as its weight.
@@ -81,11 +87,20 @@ impl Generator {
     /// The source that this seed gives.
     #[must_use]
     pub fn new(seed: u64, profile: Profile) -> Generator {
-        Generator { rng: fastrand::Rng::with_seed(seed), profile, values_count: 0, steps_count: 0 }
+        Generator {
+            rng: fastrand::Rng::with_seed(seed),
+            profile,
+            values_count: 0,
+            steps_count: 0,
+            planned: VecDeque::new(),
+        }
     }
 
     /// The next step.
     pub fn step(&mut self, world: &World) -> Step {
+        if let Some(planned) = self.planned.pop_front() {
+            return planned;
+        }
         if !world.alarms.is_empty() && self.rng.u32(0..6) == 0 {
             return self.disarm(world);
         }
@@ -103,8 +118,12 @@ impl Generator {
             16 => self.operator(world),
             14 => Step::Call(self.large()),
             3 => Step::Call(self.deep()),
+            2 => {
+                self.planned = self.plan_of_fragments().into();
+                Step::Settle
+            },
             300 => self.reads(world),
-            1 => Step::Restart(if self.rng.bool() { End::Graceful } else { End::Killed }),
+            2 => Step::Restart(if self.rng.bool() { End::Graceful } else { End::Killed }),
         }
     }
 

@@ -117,6 +117,7 @@ impl WatchPair {
     /// Lets through what a fault does to the subject's responses.
     pub(crate) fn plant(&mut self, fault: Option<crate::fault::Fault>) {
         self.subject.fault = fault;
+        self.subject.has_spoiled = false;
     }
 
     /// Whether a planted fault has met something to spoil.
@@ -263,9 +264,8 @@ impl WatchPair {
                 observed.compare_lists(&place, &[joined(&etcd)], &[joined(&subject)]);
             }
         }
-        for (one, other) in [(self.etcd.take_strays(), self.subject.take_strays())] {
-            observed.compare_lists("watch strays", &one, &other);
-        }
+        let (etcd, subject) = (self.etcd.take_strays(), self.subject.take_strays());
+        observed.compare_lists("watch strays", &etcd, &subject);
     }
 }
 

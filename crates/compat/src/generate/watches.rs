@@ -1,5 +1,6 @@
 //! Requests of the `Watch` service, on a handful of streams.
 
+use bytes::Bytes;
 use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::watch_request::RequestUnion;
 
@@ -8,10 +9,13 @@ use crate::step::{Step, WatchAction};
 use crate::world::World;
 
 /// Streams that are open at once.
-const STREAMS_COUNT: usize = 4;
+pub const STREAMS_COUNT: usize = 4;
 /// Watchers of one stream. etcd remembers few responses for each stream and parts them otherwise
 /// when there are more.
 const WATCHERS_MAX: usize = 6;
+
+/// What a request has beside its value.
+const HEADROOM_BYTES: usize = 300;
 
 impl Generator {
     pub(super) fn watches(&mut self, world: &World) -> Step {
@@ -31,6 +35,38 @@ impl Generator {
         // A stream whose requests have ended takes no more of them.
         let is_closed = world.half_closed.contains(&slot);
         Step::Watch { slot, action: if is_closed { WatchAction::Drop } else { action } }
+    }
+
+    /// A watcher that is told of more at once than one response may hold.
+    pub(super) fn plan_of_fragments(&mut self) -> Vec<Step> {
+        let (slot, limit) = (self.rng.usize(..STREAMS_COUNT), self.profile.request_bytes_max);
+        let value_bytes = limit - HEADROOM_BYTES;
+        // What a response may hold beyond a request, and one more.
+        let count = (limit + (512 << 10)).div_ceil(value_bytes) + 1;
+        let (key, range_end) = (Bytes::from("L"), Bytes::from("M"));
+        let create = pb::WatchCreateRequest {
+            key: key.clone(),
+            range_end: range_end.clone(),
+            prev_kv: true,
+            fragment: self.rng.u32(0..4) > 0,
+            ..pb::WatchCreateRequest::default()
+        };
+        let request_union = Some(RequestUnion::CreateRequest(create));
+        let action = WatchAction::Send(pb::WatchRequest { request_union });
+        let mut steps = vec![
+            // The stream may be one whose requests have ended.
+            Step::Watch { slot, action: WatchAction::Drop },
+            Step::Watch { slot, action },
+        ];
+        steps.extend((0..count).map(|number| {
+            let (key, value) = (format!("L{number}").into(), vec![b'x'; value_bytes].into());
+            let put = pb::PutRequest { key, value, ..pb::PutRequest::default() };
+            Step::call("/etcdserverpb.KV/Put", &put)
+        }));
+        let delete = pb::DeleteRangeRequest { key, range_end, prev_kv: self.rng.bool() };
+        steps.push(Step::call("/etcdserverpb.KV/DeleteRange", &delete));
+        steps.push(Step::Settle);
+        steps
     }
 
     fn watch_create(&mut self, world: &World, ids: &[i64]) -> Option<RequestUnion> {

@@ -98,7 +98,8 @@ fn is_filtered(create: &pb::WatchCreateRequest, event: &Event) -> bool {
     create.filters.contains(&unwanted.into())
 }
 
-/// A response with a part of the history that a watcher has asked for, and with more to follow.
+/// A response with a part of the history that a watcher has asked for: it tells how far the server
+/// has read, which is not to the end.
 pub(crate) const PIECE: &str = "a piece of history";
 
 /// What is wrong with these responses, given the events that the watcher is due, and the revisions
@@ -128,14 +129,13 @@ pub(super) fn flaws(
             flaws.push(format!("revision {} is parted", last.map_or(0, revision)));
         }
     }
-    for (index, response) in responses.iter().enumerate() {
+    for response in responses {
         let header = response.header.as_ref().map_or(0, |header| header.revision);
         let last = response.events.last().map_or(0, revision);
         if last > header {
             flaws.push(format!("a header of revision {header} before its events"));
         }
-        let is_piece = header == last && index + 1 < responses.len();
-        if is_piece && header < *store.start() {
+        if header >= last && header < *store.start() {
             flaws.push(format!("{PIECE} up to {header}"));
         } else if !store.contains(&header) {
             flaws.push(format!("a header of revision {header} instead of one of {store:?}"));
