@@ -10,6 +10,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use heck::ToUpperCamelCase;
+use prost::Message;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
@@ -20,6 +21,9 @@ const KEY_VALUE: &str = ".mvccpb.KeyValue";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
+    let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
+    // For programs that look at any message without knowing its type.
+    std::fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
     tonic_prost_build::configure()
         .build_server(false)
@@ -27,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors.clone())?;
 
-    let server_dir = PathBuf::from(std::env::var("OUT_DIR")?).join("server");
+    let server_dir = out_dir.join("server");
     std::fs::create_dir_all(&server_dir)?;
     let (descriptors, unchanged) = with_key_values_as_bytes(descriptors);
     let mut builder = tonic_prost_build::configure()

@@ -7,6 +7,8 @@
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
 //! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
 //! | `ci` | `lint`, then `test` |
+//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
+//! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
 
@@ -25,9 +27,13 @@ fn main() -> anyhow::Result<ExitCode> {
         "lint" => steps::lint(root())?,
         "test" => steps::test(root())?,
         "fuzz" => fuzz::fuzz(root(), &arguments.collect::<Vec<_>>())?,
+        "compat" => steps::compat(root(), std::env::args().skip(2))?,
+        "compat-table" => steps::compat_table(root())?,
         "ci" => steps::lint(root())? && steps::test(root())?,
         _ => {
-            steps::say("usage: cargo xtask tidy | lint | test | fuzz | ci")?;
+            steps::say(
+                "usage: cargo xtask tidy | lint | test | fuzz | ci | compat | compat-table",
+            )?;
             return Ok(ExitCode::from(2));
         }
     };

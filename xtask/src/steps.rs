@@ -72,6 +72,37 @@ pub(crate) fn test(root: &Path) -> anyhow::Result<bool> {
     Ok(succeeded && counts.failed == 0)
 }
 
+/// Builds the server and compares it with etcd for as long as the arguments say; they are those of
+/// the program in `crates/compat`.
+pub(crate) fn compat(root: &Path, arguments: impl Iterator<Item = String>) -> anyhow::Result<bool> {
+    const PROFILE: &str = "--profile=fast";
+    let mut built = cargo(root);
+    built.args(["build", "--package=server", "--bin=metastore", "--locked", PROFILE]);
+    let arguments: Vec<String> = arguments.collect();
+    if arguments.iter().any(|argument| argument.contains("rocksdb")) {
+        built.arg("--features=rocksdb");
+    }
+    if !built.status().context("start cargo")?.success() {
+        return Ok(false);
+    }
+    let target =
+        Command::new(root.join("scripts/target-dir")).output().context("find the build")?;
+    let target = String::from_utf8(target.stdout).context("a folder")?;
+    let subject = Path::new(target.trim()).join("fast/metastore");
+    let mut compared = cargo(root);
+    compared.args(["run", "--quiet", "--package=compat", "--locked", "--", "--subject"]);
+    compared.arg(subject).args(arguments);
+    Ok(compared.status().context("start cargo")?.success())
+}
+
+/// Writes the tables of `docs/compat.md` as the code has them.
+pub(crate) fn compat_table(root: &Path) -> anyhow::Result<bool> {
+    let mut command = cargo(root);
+    command.args(["test", "--quiet", "--package=compat", "--lib", "--locked", "surface"]);
+    let status = command.env("UPDATE_GOLDENFILES", "1").status();
+    Ok(status.context("start cargo")?.success())
+}
+
 /// Tests that have run, over all test binaries.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {

@@ -67,3 +67,7 @@ pub mod v3electionpb {
 }
 
 pub mod server;
+
+/// The description of all of the above: a `FileDescriptorSet` as bytes, for programs that look at any
+/// message without knowing its type.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

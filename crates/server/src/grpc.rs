@@ -47,8 +47,9 @@ use crate::slow;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
 use status::EtcdError;
+use terms::Terms;
 
-mod arrival;
+pub mod arrival;
 mod cluster;
 pub mod convert;
 mod drain;
@@ -65,6 +66,7 @@ mod read;
 mod size;
 mod snapshot;
 pub mod status;
+mod terms;
 mod unread;
 mod watch;
 
@@ -111,6 +113,8 @@ pub enum ResponseFuture {
         begun: Instant,
         /// From when on it is slow.
         slow: Duration,
+        /// What the client has asked for beside the answer.
+        terms: Terms,
     },
 }
 
@@ -159,11 +163,13 @@ impl Services {
             let path = path.path();
             return ready(Status::unimplemented(format!("malformed method name: \"{path}\"")));
         };
+        let mut terms = Terms::of(request.headers());
         let handler = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),
             // Sends bytes as they are; see `framed`.
             "etcdserverpb.Watch" if method == watch::METHOD => {
-                return ResponseFuture::Ready(Some(watch::watch(&self.shell, request)));
+                let response = watch::watch(&self.shell, request);
+                return ResponseFuture::Ready(Some(terms.apply(response)));
             }
             "etcdserverpb.Watch" => return ready(status::unknown_method(service, method)),
             "etcdserverpb.Lease" => self.lease.clone().call(request),
@@ -176,7 +182,7 @@ impl Services {
             _ => return ready(Status::unimplemented(format!("unknown service {service}"))),
         };
         let slow = self.shell.handle.settings().slow_request;
-        ResponseFuture::Running { handler, path, begun: Instant::now(), slow }
+        ResponseFuture::Running { handler, path, begun: Instant::now(), slow, terms }
     }
 
     /// What is asked of every call, whatever the service, in etcd's order.
@@ -207,19 +213,24 @@ impl Future for ResponseFuture {
     type Output = Response<Body>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
-        let (handler, path, begun, slow) = match &mut *self {
+        let (handler, path, begun, slow, terms) = match &mut *self {
             ResponseFuture::Ready(response) => {
                 return Poll::Ready(response.take().expect("a future is not polled after its end"));
             }
-            ResponseFuture::Running { handler, path, begun, slow } => (handler, path, begun, slow),
+            ResponseFuture::Running { handler, path, begun, slow, terms } => {
+                (handler, path, begun, slow, terms)
+            }
         };
         // Nothing is left half done: handlers own no state, they convert and hand over.
         let poll = AssertUnwindSafe(|| handler.as_mut().poll(context));
         match std::panic::catch_unwind(poll) {
+            Ok(Poll::Pending) if terms.is_over(context) => {
+                Poll::Ready(terms.apply(terms::over().into_http()))
+            }
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => {
                 slow::unary(*begun, *slow, path.path());
-                Poll::Ready(with_etcds_status(response, path))
+                Poll::Ready(terms.apply(with_etcds_status(response, path)))
             }
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_panic) => {

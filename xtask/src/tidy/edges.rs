@@ -12,10 +12,11 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("state", &[], &[]),
     ("node", &["state"], &[]),
     ("storage", &["state", "node"], &[]),
-    ("server", &["metastore-proto", "state", "node", "storage"], &[]),
+    ("server", &["metastore-proto", "state", "node", "storage"], &["compat"]),
     ("ctl", &["metastore-client", "storage"], &[]),
     ("sim", &["state", "node"], &[]),
     ("bench", &["metastore-proto"], &[]),
+    ("compat", &["metastore-proto"], &[]),
     ("xtask", &[], &[]),
     // Packages outside the workspace: the fuzz targets, and the client program in Rust.
     ("fuzz", &["metastore-proto", "state", "node", "server"], &[]),

@@ -2,25 +2,54 @@
 //!
 //! | header | must be | else |
 //! |---|---|---|
+//! | `content-type` | `application/grpc`, perhaps with a subtype | HTTP 415 |
+//! | `grpc-timeout` | digits and a unit, or absent | HTTP 400 |
 //! | `:method` | `POST` | HTTP 405 |
+//! | `grpc-timeout` | not over already | `DeadlineExceeded` |
 //! | `grpc-encoding` | `gzip`, `identity` or absent | `Unimplemented` |
 //!
 //! Answers are never compressed: a client that can read gzip can read plain messages too, and the
 //! network beside a store is faster than a compressor.
 
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 
+use super::terms;
+
+/// Whether these are the headers of a gRPC request: a subtype may follow, but not another word,
+/// such as that of `application/grpc-web`.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let rest = content_type(headers).strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The answer to a request that comes as one of gRPC and is none.
+#[must_use]
+pub fn not_grpc(headers: &HeaderMap) -> Response<Body> {
+    let content_type = String::from_utf8_lossy(content_type(headers));
+    let text = format!("invalid gRPC request content-type {content_type:?}");
+    with_http_status(Status::invalid_argument(text), StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
 /// The answer to a request that goes no further.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
+    let timeout = match terms::timeout(request.headers()) {
+        Ok(timeout) => timeout,
+        Err(wrong) => {
+            let status = Status::internal(format!("malformed grpc-timeout: {wrong}"));
+            return Some(with_http_status(status, StatusCode::BAD_REQUEST));
+        }
+    };
     let method = request.method().as_str();
     if request.method() != Method::POST {
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
-        let mut response = Status::internal(text).into_http();
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        return Some(response);
+        return Some(with_http_status(Status::internal(text), StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Some(terms::over().into_http());
     }
     match encoding(request.headers()) {
         b"" | b"identity" | b"gzip" => None,
@@ -35,6 +64,16 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
 /// How the messages of an accepted request are compressed.
 pub(super) fn compression(headers: &HeaderMap) -> Option<CompressionEncoding> {
     (encoding(headers) == b"gzip").then_some(CompressionEncoding::Gzip)
+}
+
+fn with_http_status(status: Status, http: StatusCode) -> Response<Body> {
+    let mut response = status.into_http();
+    *response.status_mut() = http;
+    response
+}
+
+fn content_type(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::CONTENT_TYPE).map_or(b"", |value| value.as_bytes())
 }
 
 fn encoding(headers: &HeaderMap) -> &[u8] {
@@ -66,6 +105,45 @@ mod tests {
         let (code, text) = refused(&request(Method::PUT, None));
         assert_eq!(code, 405);
         assert_eq!(text, "Received a HEADERS frame with :method \"PUT\" which should be POST");
+    }
+
+    #[test]
+    fn a_timeout_that_makes_no_sense_and_one_that_is_over_are_refused() {
+        for (timeout, expected) in [
+            (
+                "soon",
+                (
+                    400,
+                    "malformed grpc-timeout: transport: timeout unit is not recognized: \"soon\"",
+                ),
+            ),
+            ("0S", (200, "context deadline exceeded")),
+        ] {
+            let mut request = request(Method::POST, None);
+            request.headers_mut().insert("grpc-timeout", timeout.parse().expect("a header"));
+            let (code, text) = refused(&request);
+            assert_eq!((code, text.as_str()), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_grpc_hears_so() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_grpc(&headers));
+        for (content_type, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("application/grpc-web", false),
+            ("text/plain", false),
+        ] {
+            headers.insert(header::CONTENT_TYPE, content_type.parse().expect("a header"));
+            assert_eq!(is_grpc(&headers), expected, "{content_type}");
+        }
+        let response = not_grpc(&headers);
+        assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.message(), "invalid gRPC request content-type \"text/plain\"");
     }
 
     #[test]

@@ -161,9 +161,22 @@ fn alarm_text(alarm: AlarmMember) -> String {
         AlarmType::NoSpace => "NOSPACE",
         AlarmType::Corrupt => "CORRUPT",
     };
-    format!("memberID:{} alarm:{name}", alarm.member.0)
+    // As everywhere in that form, a zero is left out.
+    match alarm.member.0 {
+        0 => format!("alarm:{name}"),
+        member => format!("memberID:{member} alarm:{name}"),
+    }
 }
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[test]
+fn an_alarm_reads_as_the_text_form_of_its_message() {
+    let text = |member| {
+        alarm_text(AlarmMember { member: state::MemberId(member), alarm: AlarmType::NoSpace })
+    };
+    assert_eq!(text(5), "memberID:5 alarm:NOSPACE");
+    assert_eq!(text(0), "alarm:NOSPACE");
 }

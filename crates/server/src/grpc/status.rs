@@ -212,38 +212,60 @@ pub fn unknown_method(service: &str, method: &str) -> Status {
 
 /// Puts etcd's words on the errors that the gRPC library raises by itself.
 ///
-/// Three of them a client can meet: a message above the limit, for which the library has another
-/// code than every other gRPC server, one that is above it when it is unpacked, and a transaction
-/// that is nested deeper than the library reads.
+/// Most of them only a broken client can meet; the sizes, though, and the depth of a transaction
+/// are met by honest ones.
 #[must_use]
 pub fn in_etcds_words(status: Status) -> Status {
-    const OVERSIZE: &str = "Error, decoded message length too large: found ";
-    const UNPACKED: &str = "Error decompressing: size limit, of ";
-    const TOO_DEEP: &str = "recursion limit reached";
     match status.code() {
-        // Nothing but transactions is nested.
-        Code::Internal if status.message().ends_with(TOO_DEEP) => {
-            return EtcdError::TooManyOps.into();
-        }
-        Code::ResourceExhausted => {
-            let rest = status.message().strip_prefix(UNPACKED);
-            let Some(limit) = rest.and_then(|rest| rest.split(' ').next()) else { return status };
-            let text =
-                format!("grpc: received message after decompression larger than max {limit}");
-            return Status::resource_exhausted(text);
-        }
-        Code::OutOfRange => {}
-        _ => return status,
-    }
-    let Some(rest) = status.message().strip_prefix(OVERSIZE) else { return status };
-    let numbers: Vec<&str> =
-        rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
-    match numbers[..] {
-        [found, limit] => Status::resource_exhausted(format!(
-            "grpc: received message larger than max ({found} vs. {limit})"
-        )),
+        Code::Internal => unreadable(status.message()).unwrap_or(status),
+        Code::OutOfRange => oversize(status.message()).unwrap_or(status),
+        Code::ResourceExhausted => oversize_unpacked(status.message()).unwrap_or(status),
         _ => status,
     }
+}
+
+/// A request that could not be read.
+fn unreadable(message: &str) -> Option<Status> {
+    const FLAG: &str = "protocol error: received message with invalid compression flag: ";
+    // Nothing but transactions is nested.
+    if message.ends_with("recursion limit reached") {
+        return Some(EtcdError::TooManyOps.into());
+    }
+    if message.starts_with("failed to decode Protobuf message") {
+        return Some(Status::internal(
+            "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
+        ));
+    }
+    if let Some(rest) = message.strip_prefix(FLAG) {
+        let flag = rest.split(' ').next()?;
+        return Some(Status::internal(format!("grpc: received unexpected payload format {flag}")));
+    }
+    if message.starts_with("protocol error: received message with compressed-flag") {
+        let text = "grpc: compressed flag set with identity or empty encoding";
+        return Some(Status::internal(text));
+    }
+    match message {
+        "Missing request message." => Some(Status::unknown("EOF")),
+        "Unexpected EOF decoding stream." => Some(Status::unknown("unexpected EOF")),
+        _ => None,
+    }
+}
+
+/// A message above the limit, for which the library has another code than every other gRPC server.
+fn oversize(message: &str) -> Option<Status> {
+    let rest = message.strip_prefix("Error, decoded message length too large: found ")?;
+    let numbers: Vec<&str> =
+        rest.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    let [found, limit] = numbers[..] else { return None };
+    let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+    Some(Status::resource_exhausted(text))
+}
+
+/// A message that is above the limit when it is unpacked.
+fn oversize_unpacked(message: &str) -> Option<Status> {
+    let limit = message.strip_prefix("Error decompressing: size limit, of ")?.split(' ').next()?;
+    let text = format!("grpc: received message after decompression larger than max {limit}");
+    Some(Status::resource_exhausted(text))
 }
 
 #[cfg(test)]
@@ -301,6 +323,34 @@ mod tests {
         let status = in_etcds_words(Status::internal(error.to_string()));
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), EtcdError::TooManyOps.text());
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_refused_in_the_words_of_every_grpc_server() {
+        for (ours, code, text) in [
+            ("Missing request message.", Code::Unknown, "EOF"),
+            ("Unexpected EOF decoding stream.", Code::Unknown, "unexpected EOF"),
+            (
+                "failed to decode Protobuf message: RangeRequest.key: buffer underflow",
+                Code::Internal,
+                "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
+            ),
+            (
+                "protocol error: received message with invalid compression flag: 2 (valid flags \
+                 are 0 and 1), while sending request",
+                Code::Internal,
+                "grpc: received unexpected payload format 2",
+            ),
+            (
+                "protocol error: received message with compressed-flag but no grpc-encoding was \
+                 specified",
+                Code::Internal,
+                "grpc: compressed flag set with identity or empty encoding",
+            ),
+        ] {
+            let status = in_etcds_words(Status::internal(ours));
+            assert_eq!((status.code(), status.message()), (code, text), "{ours}");
+        }
     }
 
     #[test]

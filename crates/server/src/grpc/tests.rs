@@ -15,8 +15,8 @@ use tokio_stream::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use super::ResponseFuture;
 use super::status::EtcdError;
+use super::{ResponseFuture, Terms};
 use crate::toy_member::{MEMBER, ToyMember, settings};
 
 mod watch;
@@ -393,6 +393,7 @@ async fn a_handler_that_panics_fails_its_own_request_only() {
     let handler = Box::pin(async { panic!("a defect, made on purpose") });
     let path = http::uri::PathAndQuery::from_static("/etcdserverpb.KV/Put");
     let response = ResponseFuture::Running {
+        terms: Terms::default(),
         handler,
         path,
         begun: std::time::Instant::now(),

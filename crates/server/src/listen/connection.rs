@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::gathering::Gathering;
 use super::{ListenSettings, Serves, Shutdown};
-use crate::grpc::ResponseFuture;
+use crate::grpc::{ResponseFuture, arrival};
 
 /// What a client may send on a stream, and on a connection, before the server has read it. Large
 /// enough that neither a large put nor many small ones wait for the other side.
@@ -108,9 +108,15 @@ fn respond(serves: &Serves, request: Request<Incoming>) -> Responding {
     }
     if let Some(services) = &serves.grpc
         && request.version() == Version::HTTP_2
-        && is_grpc(request.headers())
     {
-        return Responding::Grpc(services.call(request));
+        if arrival::is_grpc(request.headers()) {
+            return Responding::Grpc(services.call(request));
+        }
+        // Nothing else that is posted here speaks HTTP/2.
+        if request.method() == Method::POST {
+            let answer = arrival::not_grpc(request.headers());
+            return Responding::Http(Box::pin(std::future::ready(answer)));
+        }
     }
     let answer = serves.http.clone().oneshot(request);
     Responding::Http(Box::pin(async move {
@@ -119,13 +125,6 @@ fn respond(serves: &Serves, request: Request<Incoming>) -> Responding {
             Err(never) => match never {},
         }
     }))
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let rest = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
-    // A subtype may follow, but not another word: browsers speak `application/grpc-web`.
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 fn names_its_host(request: &Request<Incoming>) -> bool {

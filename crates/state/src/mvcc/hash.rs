@@ -37,7 +37,8 @@ pub struct HashKv {
     pub store_revision: i64,
 }
 
-/// Hashes the history up to `revision` (0 and below: up to now). Long: run it beside the writer.
+/// Hashes the history up to `revision` (0: up to now; below, there is none). Long: run it beside the
+/// writer.
 ///
 /// # Errors
 /// The revision is compacted or does not exist yet, or the engine failed.
@@ -61,6 +62,14 @@ pub fn hash_kv(reader: &Reader, revision: i64) -> Result<HashKv, ReadError> {
         _ => view.index().clone(),
     };
     let mut crc = crc32c::crc32c(SEED);
+    if revision < 0 {
+        return Ok(HashKv {
+            hash: crc,
+            compact_revision: floor.0,
+            hash_revision: revision,
+            store_revision: view.store_revision().0,
+        });
+    }
     view.engine().scan_history(
         Version::default(),
         Version::first_of(view.revision().next()),

@@ -482,7 +482,8 @@ impl Model {
     pub(crate) fn hash(&self, revision: i64) -> Result<(u32, i64, i64), Refusal> {
         self.read(&Range { revision, key: Bytes::from_static(b"k"), ..Range::default() })?;
         let Published { revision: newest, compacted } = self.published;
-        let revision = if revision > 0 { revision } else { newest };
+        // Below 0 there is a history too, and it is empty.
+        let revision = if revision == 0 { newest } else { revision };
         let keep = self.at(revision);
         let mut bytes = b"key".to_vec();
         for change in self.changes.iter().filter(|change| change.main <= revision) {

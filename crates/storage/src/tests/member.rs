@@ -14,9 +14,7 @@ use prost::Message;
 use state::alarms::Quota;
 use state::apply::Entry;
 use state::checkpoint::{CheckpointWriter, restore};
-use state::command::{
-    Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put,
-};
+use state::command::{Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put};
 use state::engine::Engine;
 use state::engine::memory::MemoryEngine;
 use state::members::Member as MemberRow;
@@ -212,7 +210,10 @@ impl<D: Durability> Member<D> {
         let leased = Put { key: "leased".into(), lease: id, ..Put::default() };
         self.propose(Operation::Put(leased));
         self.settle(story)?;
-        self.propose(Operation::DeleteRange(DeleteRange { key: "b".into(), ..DeleteRange::default() }));
+        self.propose(Operation::DeleteRange(DeleteRange {
+            key: "b".into(),
+            ..DeleteRange::default()
+        }));
         if id % 2 == 0 {
             self.propose(Operation::LeaseRevoke(LeaseRevoke { id }));
         }

@@ -47,11 +47,16 @@ pub fn range(request: pb::RangeRequest) -> Result<command::Range, EtcdError> {
 /// As [`range`]; or it asks for another order or leaves out keys by their revisions.
 pub fn range_stream(request: pb::RangeRequest) -> Result<command::Range, EtcdError> {
     let range = range(request)?;
-    if !in_key_order(&range) {
+    let by_order = range.sort_order != pb::range_request::SortOrder::None as i32;
+    if by_order && !in_key_order(&range) {
         return Err(EtcdError::StreamSortOrder);
     }
     if is_filtered(&range) {
         return Err(EtcdError::StreamFilter);
+    }
+    // A target alone means its order too. etcd overlooks that, and leaves out keys.
+    if !in_key_order(&range) {
+        return Err(EtcdError::StreamSortOrder);
     }
     Ok(range)
 }
