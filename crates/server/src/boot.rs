@@ -152,7 +152,15 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let file = segment_path(&data_dir.log(), place.segment).display().to_string();
         tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
-    Ok(Consensus::open(consensus_config, recovered, &holds)?)
+    // If they do not meet, the way back to a member that is whole is the same.
+    Consensus::open(consensus_config, recovered, &holds).with_context(|| {
+        let engine = engines::name(config.engine);
+        format!(
+            "what the {engine} engine has saved and the log in {} do not fit together: restore \
+                 the whole data directory",
+            data_dir.path().display()
+        )
+    })
 }
 
 fn log_options(config: &Config) -> LogOptions {

@@ -20,26 +20,32 @@ const CYCLES: u64 = 52;
 
 /// What is killed.
 #[derive(Clone, Copy)]
-struct Engine {
-    flags: &'static [&'static str],
+pub(crate) struct Engine {
+    pub(crate) flags: &'static [&'static str],
     /// Where its state is saved, and in what kind of files.
     saves: (&'static str, &'static str),
     /// Saves that a run sees at least.
     saves_min: usize,
+    /// Whether writes are refused while the disk has room left, for the engine's own files.
+    pub(crate) keeps_room: bool,
 }
 
-const MEMORY: Engine = Engine { flags: &[], saves: ("snap", ".snap"), saves_min: 6 };
+pub(crate) const MEMORY: Engine =
+    Engine { flags: &[], saves: ("snap", ".snap"), saves_min: 6, keeps_room: false };
 
 /// With buffers that are soon full, so that flushes and compactions come between the kills.
 #[cfg(feature = "rocksdb")]
-const ROCKSDB: Engine = Engine {
+pub(crate) const ROCKSDB: Engine = Engine {
     flags: &[
         "--engine=rocksdb",
         "--rocksdb-write-buffer-bytes=1048576",
         "--rocksdb-cache-bytes=8388608",
+        // Values of one letter would never fill a disk.
+        "--rocksdb-compression=none",
     ],
     saves: ("rocksdb", ".sst"),
     saves_min: 50,
+    keeps_room: true,
 };
 
 /// Small files, so that snapshots, cuts of the log and used segments come between the kills.

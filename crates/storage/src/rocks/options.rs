@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Memory is bounded by these numbers and not by the data; beside them only the key index of the
-//! state machine grows, with the number of keys. `docs/adr/2026-11-22-rocksdb-engine.md` has the
+//! state machine grows, with the number of keys. `docs/adr/2026-11-21-rocksdb-engine.md` has the
 //! measurements behind the choices.
 
 use rocksdb::{
