@@ -22,6 +22,7 @@ use node::applier::{
 };
 use node::consensus::Consensus;
 use node::messages::{ConsensusInput, ConsensusOutput, Fatal};
+use state::outcome::AlarmType;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId};
 use storage::log_disk::{LogDisk, LogError, LogEvent};
@@ -252,6 +253,19 @@ impl Core {
             if !withdrawn.is_empty() {
                 self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));
             }
+            self.look_for_room();
+        }
+    }
+
+    /// Has the alarm raised if the engine is about to find its disk full, unless it is raised.
+    fn look_for_room(&mut self) {
+        if !self.wiring.checkpoints.has_room()
+            && !self.applier.state().tables().alarms.is_active(AlarmType::NoSpace)
+        {
+            tracing::warn!(
+                "no room for the files of the engine: refusing writes that grow the data"
+            );
+            self.applier_inbox.push_back(ApplierInput::LogFull);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod checkpoints;
 pub mod compactor;
 pub mod core;
+pub mod engines;
 pub mod handle;
 pub mod reply;
 pub mod run;

@@ -36,6 +36,16 @@ pub const WATCH_QUEUE_INPUTS: usize = 128;
 /// Snapshot files kept: the newest, and one to fall back to.
 pub const SNAPSHOT_FILES_KEPT: usize = 2;
 
+/// Deletions of history that an engine with files keeps in memory before it is asked to flush: readers
+/// of the history step over each of them, which takes 10 ms for this many.
+#[cfg(feature = "rocksdb")]
+pub const UNFLUSHED_DELETIONS_MAX: u64 = 100_000;
+
+/// Room that an engine with files must find on its disk, in write buffers: for the one that is being
+/// flushed, the one that fills meanwhile, and what is written before the lack of room is noticed.
+#[cfg(feature = "rocksdb")]
+pub const BUFFERS_OF_ROOM: u64 = 3;
+
 /// Bytes of a snapshot file read at a time.
 pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;
 

@@ -382,7 +382,7 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The files of a folder whose names end so, in order.
-fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("list a folder");
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.expect("list a folder").path()).collect();
@@ -391,7 +391,7 @@ fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
     found
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).expect("make a folder");
     for path in files(from, "") {
         let target = to.join(path.file_name().expect("it was listed"));
