@@ -5,7 +5,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 .PHONY: help run build test compat fmt lint
 
-# What `make run` starts.
+# What `make run` starts, and `make build` builds: memory, or rocksdb for data larger than memory.
 ENGINE ?= memory
 CLIENT ?= 127.0.0.1:2379
 PEER ?= 127.0.0.1:2380
@@ -14,18 +14,18 @@ DATA ?= metastore-data
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
 
-run: ## builds MetaStore and starts a member on 127.0.0.1:2379 with its data in ./metastore-data
+run: ## builds MetaStore and starts a member on 127.0.0.1:2379 with its data in ./metastore-data; ENGINE=rocksdb
 	@scripts/run '$(ENGINE)' '$(CLIENT)' '$(PEER)' '$(DATA)'
 
-build: ## leaves the release binary in bin/metastore
-	@scripts/prepare
-	@cargo build --release --locked --package server --bin metastore
+build: ## leaves the release binary in bin/metastore; ENGINE=rocksdb for one that has that engine, too
+	@scripts/prepare '$(ENGINE)'
+	@scripts/build '$(ENGINE)' release
 	@install -D "$$(scripts/target-dir)/release/metastore" bin/metastore
 	@echo "built bin/metastore"
 
 test: ## runs all tests; the last line tells how many passed and failed
-	@scripts/prepare
-	@cargo xtask test
+	@scripts/prepare test
+	@scripts/with-ccache cargo xtask test
 
 compat: ## builds etcd and etcdctl 3.7 from their Go modules and links them into compat/bin
 	@mkdir -p compat/bin
@@ -36,5 +36,5 @@ fmt: ## formats all sources
 	@cargo fmt --all
 
 lint: ## format, clippy, documentation and tidy
-	@scripts/prepare
-	@cargo xtask lint
+	@scripts/prepare rocksdb
+	@scripts/with-ccache cargo xtask lint

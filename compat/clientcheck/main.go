@@ -43,6 +43,7 @@ var scenes = []scene{
 	{"errors", playErrors},
 	{"recipes", playRecipes},
 	{"layers", playLayers},
+	{"naming", playNaming},
 	{"requests", playRequests},
 	{"watches", playWatches},
 	{"leases", playLeaseRequests},

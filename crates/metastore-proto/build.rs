@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (descriptors, unchanged) = with_key_values_as_bytes(descriptors);
     let mut builder = tonic_prost_build::configure()
         .build_client(false)
+        .codec_path("crate::codec::SizedCodec")
         .bytes(".")
         .emit_rerun_if_changed(false)
         .out_dir(server_dir);

@@ -5,12 +5,14 @@
 //! | `tidy` | checks what the compiler and clippy cannot: edges, purity, lengths, names, links |
 //! | `lint` | format, clippy, documentation, tidy: everything that needs no test run |
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
+//! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
 //! | `ci` | `lint`, then `test` |
 //! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
 //! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
 
+mod fuzz;
 mod steps;
 mod tidy;
 
@@ -18,16 +20,20 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
     let passed = match task.as_str() {
         "tidy" => steps::tidy(root())?,
         "lint" => steps::lint(root())?,
         "test" => steps::test(root())?,
+        "fuzz" => fuzz::fuzz(root(), &arguments.collect::<Vec<_>>())?,
         "compat" => steps::compat(root(), std::env::args().skip(2))?,
         "compat-table" => steps::compat_table(root())?,
         "ci" => steps::lint(root())? && steps::test(root())?,
         _ => {
-            steps::say("usage: cargo xtask tidy | lint | test | ci | compat | compat-table")?;
+            steps::say(
+                "usage: cargo xtask tidy | lint | test | fuzz | ci | compat | compat-table",
+            )?;
             return Ok(ExitCode::from(2));
         }
     };

@@ -131,7 +131,12 @@ async fn hold(connection: &Connection, data: &Data, end: Instant, done: &mut Don
     std::future::pending().await
 }
 
-async fn list_pages(connection: &Connection, data: &Data, bytes: &mut u64) -> Result<()> {
+/// Reads all keys in pages of one revision.
+pub(crate) async fn list_pages(
+    connection: &Connection,
+    data: &Data,
+    bytes: &mut u64,
+) -> Result<()> {
     let revision = revision(connection, data).await?;
     let limit = i64::try_from(PAGE_KEYS)?;
     for page in 0..data.keys.div_ceil(PAGE_KEYS) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bench bones --server bin/metastore ─▶ a table: what, measured, limit, kept
+//! bench large --server bin/metastore ─▶ the same for data larger than memory
 //! ```
 //!
 //! The exit status is 1 if a limit is missed. What the numbers mean is told in
@@ -10,6 +11,7 @@
 
 mod activity;
 mod bones;
+mod large;
 mod latency;
 mod load;
 mod process;
@@ -34,11 +36,16 @@ struct Arguments {
 enum Command {
     /// The properties that later work cannot change, each against its limit
     Bones(bones::Options),
+    /// Data larger than memory: peak memory while it is loaded, read in every way and started with
+    Large(large::Options),
 }
 
 fn main() -> Result<()> {
-    let Command::Bones(options) = Arguments::parse().command;
     // One thread: the other processor is the server's.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(bones::run(&options, &mut std::io::stdout().lock()))
+    let mut out = std::io::stdout().lock();
+    match Arguments::parse().command {
+        Command::Bones(options) => runtime.block_on(bones::run(&options, &mut out)),
+        Command::Large(options) => runtime.block_on(large::run(&options, &mut out)),
+    }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `binary` on `data_dir`, which may hold data, and waits until it is ready.
     pub(crate) fn start(binary: &Path, data_dir: &Path) -> Result<Server> {
+        Server::start_with(binary, data_dir, &[])
+    }
+
+    /// The same with flags of its own.
+    pub(crate) fn start_with(binary: &Path, data_dir: &Path, flags: &[String]) -> Result<Server> {
         let (client, peer) = free_addresses()?;
         let begin = Instant::now();
         let mut child = Command::new(binary)
@@ -42,6 +47,7 @@ impl Server {
             .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
             .arg(format!("--initial-cluster=bench=http://{peer}"))
             .arg("--quota-backend-bytes=8589934592")
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -73,6 +79,11 @@ impl Server {
     /// Bytes of memory that belong to it.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         Ok(self.number("status", "VmRSS:")? * 1024)
+    }
+
+    /// The most that it was so far.
+    pub(crate) fn peak_resident_bytes(&self) -> Result<u64> {
+        Ok(self.number("status", "VmHWM:")? * 1024)
     }
 
     /// Bytes it has written to disk.

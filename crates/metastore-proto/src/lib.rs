@@ -27,6 +27,8 @@
 //!
 //! What it does not do: it checks nothing. Whether a request makes sense is the server's business.
 
+pub mod codec;
+
 /// Generated code has its own style.
 macro_rules! generated {
     ($path:expr) => {

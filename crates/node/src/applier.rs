@@ -51,7 +51,7 @@ pub enum ApplierInput {
     Refused(RequestId),
     /// Nobody waits any more for the answers to these queries.
     Withdrawn(BTreeSet<RequestId>),
-    /// The log's disk is full: the cluster must not grow the data.
+    /// A disk is full, the log's or the engine's: the cluster must not grow the data.
     LogFull,
 }
 

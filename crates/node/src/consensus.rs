@@ -95,6 +95,8 @@ pub struct Consensus {
     members: VecDeque<(u64, ConfState)>,
     /// What the applier has done.
     applied: u64,
+    /// The last entry it was given.
+    handed_out: u64,
     /// What is durable outside the log.
     checkpointed: u64,
     /// A snapshot up to here is being installed (T2).
@@ -168,7 +170,7 @@ impl Consensus {
         loop {
             let proposed = self.propose(emit);
             self.ask_reads(emit);
-            while !self.removed && self.raw.has_ready() {
+            while !self.removed && !self.applier_is_behind() && self.raw.has_ready() {
                 self.ready(emit)?;
             }
             self.append(emit);
@@ -302,6 +304,16 @@ impl Consensus {
             || (raft.state != StateRole::Leader
                 && raft.prs().is_singleton()
                 && log.persisted < log.last_index())
+    }
+
+    /// Whether the applier has more to do than should be in memory. Raft is asked again when it has
+    /// caught up.
+    fn applier_is_behind(&self) -> bool {
+        let tail = self.raw.raft.store();
+        let (unapplied, ahead) =
+            (tail.bytes_above(self.applied), tail.bytes_above(self.handed_out));
+        // A snapshot can bring the applier beyond what it was given.
+        unapplied.saturating_sub(ahead) > self.config.handed_out_bytes
     }
 
     fn tick(&mut self, emit: Emit<'_>) {

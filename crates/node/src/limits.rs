@@ -22,6 +22,10 @@ pub const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of committed entries handed out at once.
 pub const COMMITTED_BYTES_PER_READY_MAX: u64 = 8 << 20;
 
+/// Bytes of entries handed out and not yet applied, above which no more are handed out: a start has
+/// a whole log to apply, and what has been applied makes room for what follows.
+pub const HANDED_OUT_BYTES_MAX: u64 = 16 << 20;
+
 /// Bytes of entries in one message to a peer.
 pub const PEER_MESSAGE_BYTES_MAX: u64 = 1 << 20;
 

@@ -62,6 +62,7 @@ impl Cluster {
             config.segment_bytes = rng.u64(300..3000);
             config.rewrite_bytes = *rng.choice(&[0, 1 << 20]).unwrap();
             config.follower_bytes = rng.u64(..500);
+            config.handed_out_bytes = *rng.choice(&[0, 300, 1 << 20]).unwrap();
             let mut disk = Disk::default();
             disk.write(&bootstrap(&config, 99, &rows));
             Member {

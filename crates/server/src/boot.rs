@@ -1,17 +1,17 @@
 //! From a configuration to a running member, in the one order that works.
 //!
 //! ```text
-//! data directory ─▶ newest snapshot ─▶ engine ─▶ log ─▶ Consensus ┐
+//! data directory ─▶ engine, as it was saved ─▶ log ─▶ Consensus ┐
 //!                                        └────▶ State ─▶ Applier ─┴▶ core thread ─▶ handle
 //! ```
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,25 +19,23 @@ use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
 use node::messages::SegmentId;
-use node::wal::{self, ReplayError, SegmentSource};
+use node::wal::{self, Recovered, ReplayError, SegmentSource};
 use prost::Message;
 use state::alarms::Quota;
-use state::checkpoint::restore;
 use state::command::{ClusterVersion, Operation, Publish};
-use state::engine::memory::MemoryEngine;
 use state::members::Member;
 use state::schema::{Table, meta};
-use state::{ClusterId, LogIndex, MemberId, State};
+use state::{LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
 use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
-use storage::snapshots::{SnapshotFiles, SnapshotName};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
-use crate::config::{Config, Engine};
+use crate::config::Config;
 use crate::core::{Core, CoreError, CoreInput, CoreParts};
+use crate::engines::{self, OpenEngine};
 use crate::handle::{Beacon, HandleParts, NodeHandle, Settings};
-use crate::limits::{READY_POLL, SNAPSHOT_READ_BYTES, UNREAD_VIEW_MAX};
+use crate::limits::{READY_POLL, UNREAD_VIEW_MAX};
 
 /// The cluster version that a new cluster decides on: that of the API it speaks.
 pub const CLUSTER_VERSION: &str = "3.7.0";
@@ -90,14 +88,30 @@ pub fn start(config: &Config) -> Result<Running> {
 fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
     let data_dir = open_data_dir(config)?;
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
-    let snapshots = Arc::new(SnapshotFiles::open(&data_dir.snapshots())?);
-    let (engine, damaged) = load_engine(&snapshots, cluster)?;
-    let state = State::open(engine, Quota(config.limits.quota_bytes)).context("open the data")?;
-    let consensus = open_consensus(config, &data_dir, &state)?;
+    // Both take long with much data, and neither needs the other unless a snapshot is damaged.
+    let expected = engines::expected_index(config, &data_dir)?;
+    let (opened, early) = std::thread::scope(|scope| {
+        let read = |index| read_log(config, &data_dir, index);
+        let early = expected.map(|index| scope.spawn(move || read(index)));
+        let open = || {
+            let OpenEngine { engine, save, damaged } = engines::open(config, &data_dir)?;
+            let state = State::open(engine, Quota(config.limits.quota_bytes));
+            anyhow::Ok((state.context("open the data")?, save, damaged))
+        };
+        (open(), early.map(ScopedJoinHandle::join))
+    });
+    let (state, save, damaged) = opened?;
+    let applied = state.applied().0;
+    let log = match early {
+        Some(Ok(log)) if expected == Some(applied) => log?,
+        Some(Err(_)) => bail!("the thread that reads the log panicked"),
+        _ => read_log(config, &data_dir, applied)?,
+    };
+    let consensus = open_consensus(config, &data_dir, &state, log)?;
     // They were not needed. Left in their place they would count among the snapshots to keep, and
     // crowd out sound ones that are written before the log has caught up with them.
-    for name in damaged {
-        snapshots.set_aside(name)?;
+    for snapshot in damaged {
+        snapshot.set_aside()?;
     }
 
     let (core_sender, inbox) = mpsc::channel();
@@ -115,10 +129,9 @@ fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
         member,
         started_ms: unix_ms(),
     });
-    // Before any of the log is applied: what the newest snapshot has brought.
-    let snapshot_bytes = state.reader().published().size.total_bytes;
-    let log_bytes = config.log.snapshot_after_bytes;
-    let checkpoints = Checkpoints::new(core_sender, snapshots, cluster, log_bytes, snapshot_bytes);
+    // Before any of the log is applied: what was saved.
+    let saved_bytes = state.reader().published().size.total_bytes;
+    let checkpoints = Checkpoints::new(core_sender, save, saved_bytes);
     let core = Core::new(CoreParts {
         consensus,
         applier: Applier::new(state, member),
@@ -135,30 +148,36 @@ fn open(config: &Config) -> Result<(Core, NodeHandle, DataDir)> {
 fn open_data_dir(config: &Config) -> Result<DataDir> {
     let stamp = match DataDir::stamp_of(&config.data_dir)? {
         // An existing member is who it is; the flags for founding a cluster are for its first start.
-        Some(stamp) => Stamp::new(engine_name(config), stamp.cluster, stamp.member),
+        Some(stamp) => Stamp::new(engines::name(config.engine), stamp.cluster, stamp.member),
         None => {
             let founding = config.initial_cluster.found()?;
-            Stamp::new(engine_name(config), founding.cluster_id, founding.member_id)
+            Stamp::new(engines::name(config.engine), founding.cluster_id, founding.member_id)
         }
     };
     Ok(DataDir::open(&config.data_dir, &stamp)?)
 }
 
-/// Reads the log behind what the engine holds, and founds the cluster if there is none.
-fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<Consensus> {
+/// Reads the log behind `applied`; `None` if there is none.
+fn read_log(config: &Config, data_dir: &DataDir, applied: LogIndex) -> Result<Option<Recovered>> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
+    let folder = LogDir::new(&data_dir.log(), log_options(config));
+    let log = Log { folder, seen: RefCell::default() };
+    wal::replay(&log, cluster, member, applied).map_err(|error| {
+        let place =
+            file_of(&error).map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
+        anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
+    })
+}
+
+/// Puts the log behind what the engine holds, and founds the cluster if there is none.
+fn open_consensus(
+    config: &Config,
+    data_dir: &DataDir,
+    state: &State,
+    mut recovered: Option<Recovered>,
+) -> Result<Consensus> {
     let holds = holds(state)?;
     let consensus_config = consensus_config(config, data_dir.stamp());
-    let folder = || LogDir::new(&data_dir.log(), log_options(config));
-    let replay = || {
-        let log = Log::new(folder());
-        wal::replay(&log, cluster, member, holds.index).map_err(|error| {
-            let place = file_of(&error)
-                .map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
-            anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
-        })
-    };
-    let mut recovered = replay()?;
     if recovered.is_none() {
         if data_dir.is_born()? || holds.index != LogIndex(0) {
             bail!("{} has lost its log", data_dir.path().display());
@@ -166,7 +185,7 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let founding = config.initial_cluster.found()?;
         let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
         found(data_dir, log_options(config), &consensus_config, peer_urls)?;
-        recovered = replay()?;
+        recovered = read_log(config, data_dir, holds.index)?;
     }
     // From here on an empty log is a loss, not a beginning.
     data_dir.mark_born()?;
@@ -175,7 +194,15 @@ fn open_consensus(config: &Config, data_dir: &DataDir, state: &State) -> Result<
         let file = segment_path(&data_dir.log(), place.segment).display().to_string();
         tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
     }
-    Ok(Consensus::open(consensus_config, recovered, &holds)?)
+    // If they do not meet, the way back to a member that is whole is the same.
+    Consensus::open(consensus_config, recovered, &holds).with_context(|| {
+        let engine = engines::name(config.engine);
+        format!(
+            "what the {engine} engine has saved and the log in {} do not fit together: restore \
+                 the whole data directory",
+            data_dir.path().display()
+        )
+    })
 }
 
 fn log_options(config: &Config) -> LogOptions {
@@ -225,38 +252,6 @@ impl Running {
     }
 }
 
-fn engine_name(config: &Config) -> &'static str {
-    match config.engine {
-        Engine::Memory => "memory",
-    }
-}
-
-/// Fills the engine from the newest snapshot that is sound, and names those that are not. Whether
-/// an older one will do is found when the log is read: it may no longer reach back that far.
-fn load_engine(
-    snapshots: &SnapshotFiles,
-    cluster: ClusterId,
-) -> Result<(Box<MemoryEngine>, Vec<SnapshotName>)> {
-    let mut damaged = Vec::new();
-    for name in snapshots.list()? {
-        let mut file = snapshots.read(name)?;
-        let mut engine = MemoryEngine::new();
-        match restore(&mut || file.chunk(SNAPSHOT_READ_BYTES), &mut engine) {
-            Ok(header) if header.cluster != cluster => {
-                bail!("{} belongs to {}", snapshots.path_of(name).display(), header.cluster)
-            }
-            Ok(_) => return Ok((Box::new(engine), damaged)),
-            Err(error) => {
-                let error = anyhow::Error::new(error);
-                let file = snapshots.path_of(name).display().to_string();
-                tracing::error!(file, "snapshot is damaged, trying the one before: {error:#}");
-                damaged.push(name);
-            }
-        }
-    }
-    Ok((Box::new(MemoryEngine::new()), damaged))
-}
-
 /// The segment that an error of the log is about.
 fn file_of(error: &ReplayError) -> Option<SegmentId> {
     match error {
@@ -264,7 +259,8 @@ fn file_of(error: &ReplayError) -> Option<SegmentId> {
         ReplayError::Read { segment, .. }
         | ReplayError::Missing(segment)
         | ReplayError::Foreign { segment, .. }
-        | ReplayError::Newer { segment, .. } => Some(*segment),
+        | ReplayError::Newer { segment, .. }
+        | ReplayError::NoName(segment) => Some(*segment),
         ReplayError::Rot(place)
         | ReplayError::Record { place, .. }
         | ReplayError::Gap { place, .. } => Some(place.segment),
@@ -332,17 +328,12 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The folder of the log, read for replay. Replay looks at each segment twice, and what it takes
-/// from one shares its memory: so each is read once and kept until replay is over.
+/// The folder of the log, read for replay. Replay looks at each segment twice: to read it again costs
+/// less than to keep them all.
 struct Log {
     folder: LogDir,
-    read: RefCell<BTreeMap<SegmentId, Bytes>>,
-}
-
-impl Log {
-    fn new(folder: LogDir) -> Log {
-        Log { folder, read: RefCell::default() }
-    }
+    /// What has been read from the disk itself.
+    seen: RefCell<BTreeSet<SegmentId>>,
 }
 
 impl SegmentSource for Log {
@@ -351,12 +342,9 @@ impl SegmentSource for Log {
     }
 
     fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        if let Some(bytes) = self.read.borrow().get(&segment) {
-            return Ok(bytes.clone());
-        }
-        let bytes = Bytes::from(self.folder.read(segment).map_err(std::io::Error::other)?);
-        self.read.borrow_mut().insert(segment, bytes.clone());
-        Ok(bytes)
+        let is_new = self.seen.borrow_mut().insert(segment);
+        let read = if is_new { LogDir::read } else { LogDir::read_again };
+        read(&self.folder, segment).map(Bytes::from).map_err(std::io::Error::other)
     }
 }
 

@@ -1,10 +1,15 @@
-//! When a snapshot is written, and by whom: a thread of its own, from a view, while writes go on.
+//! When a member's state is saved, and by whom: a thread of its own, while writes go on.
+//!
+//! Saved is what the engine holds without the log: from then on the log before it can be cut. How
+//! that is done is the engine's matter ([`Save`]): the memory engine's state is written to a
+//! snapshot file, an engine with files of its own is flushed.
 //!
 //! A snapshot is due when the log has grown by twice what the last one held: snapshots then cost at
 //! most about one and a half times the log before them, however the data grows, and a restart
 //! replays at most about twice as much log as it loads data. (Measured against the data of the
 //! moment, a store that is only ever added to would never be due: its data grows as fast as its
-//! log.) For small data there is a floor, `--snapshot-log-bytes`.
+//! log.) For small data there is a floor, `--snapshot-log-bytes`; for a flush, which writes only
+//! what is new, there is nothing else.
 //!
 //! ```text
 //! data at the snapshot   0     1           3                                   9
@@ -22,24 +27,52 @@ use state::engine::{EngineError, EngineView};
 use state::{ClusterId, LogIndex, State, Term};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 
+use crate::background;
 use crate::core::{CoreInput, CoreSender};
 use crate::limits::SNAPSHOT_FILES_KEPT;
+
+/// How the state of an engine comes to survive the process.
+pub trait Save: Send + Sync {
+    /// How much the log must have grown since the last save, which found `saved_bytes` of data where
+    /// there are `data_bytes` now, until the next one is due.
+    fn due_bytes(&self, saved_bytes: u64, data_bytes: u64) -> u64;
+
+    /// Saves at least what `moment` shows, and says up to which entry. Long: runs on a thread of its
+    /// own, and may end early once `given_up` is set.
+    ///
+    /// # Errors
+    /// Nothing more is saved than before.
+    fn save(&self, moment: Moment, given_up: &AtomicBool) -> Result<LogIndex, anyhow::Error>;
+
+    /// Whether the disk has the room that the engine needs to go on. A save that fails for want of it
+    /// and leaves the engine as it was needs none: then the log fills the disk and says so.
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+/// A published state.
+pub struct Moment {
+    /// What the engine held.
+    pub view: Arc<dyn EngineView>,
+    /// The last entry applied to it.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
+}
 
 /// See the module.
 pub struct Checkpoints {
     core: CoreSender,
-    snapshots: Arc<SnapshotFiles>,
-    cluster: ClusterId,
-    /// Never after less log than this.
-    log_bytes_min: u64,
-    /// Size of the data at the snapshot under way, or the last one.
-    snapshot_bytes: u64,
-    /// Log bytes since the snapshot under way, or the last one.
+    save: Arc<dyn Save>,
+    /// Size of the data at the save under way, or the last one.
+    saved_bytes: u64,
+    /// Log bytes since the save under way, or the last one.
     log_bytes: u64,
     under_way: Option<UnderWay>,
 }
 
-/// A snapshot that is being written.
+/// A save that is being done.
 struct UnderWay {
     thread: JoinHandle<()>,
     given_up: Arc<AtomicBool>,
@@ -57,25 +90,10 @@ enum ContentError {
 }
 
 impl Checkpoints {
-    /// Writes into `snapshots`, of which the newest held data of `snapshot_bytes`, and reports to
-    /// `core`.
+    /// Saves by `save`, which last found `saved_bytes` of data, and reports to `core`.
     #[must_use]
-    pub fn new(
-        core: CoreSender,
-        snapshots: Arc<SnapshotFiles>,
-        cluster: ClusterId,
-        log_bytes_min: u64,
-        snapshot_bytes: u64,
-    ) -> Checkpoints {
-        Checkpoints {
-            core,
-            snapshots,
-            cluster,
-            log_bytes_min,
-            snapshot_bytes,
-            log_bytes: 0,
-            under_way: None,
-        }
+    pub fn new(core: CoreSender, save: Arc<dyn Save>, saved_bytes: u64) -> Checkpoints {
+        Checkpoints { core, save, saved_bytes, log_bytes: 0, under_way: None }
     }
 
     /// Counts what the log has grown by.
@@ -87,39 +105,43 @@ impl Checkpoints {
         }
     }
 
-    /// Begins a snapshot of the published state if the log has grown enough.
+    /// Begins to save the published state if the log has grown enough.
     pub fn maybe_begin(&mut self, state: &State) {
-        let data_bytes = state.reader().published().size.total_bytes;
-        // What was compacted since need not be written again.
-        let due_bytes =
-            self.snapshot_bytes.min(data_bytes).saturating_mul(2).max(self.log_bytes_min);
-        if self.under_way.is_some() || self.log_bytes < due_bytes {
+        if self.under_way.is_some() {
             return;
         }
-        self.snapshot_bytes = data_bytes;
+        let data_bytes = state.reader().published().size.total_bytes;
+        if self.log_bytes < self.save.due_bytes(self.saved_bytes, data_bytes) {
+            return;
+        }
+        self.saved_bytes = data_bytes;
         let (index, term) = state.applied();
-        let view = state.reader().engine_view();
+        let moment = Moment { view: state.reader().engine_view(), index, term };
         self.log_bytes = 0;
         let given_up = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&given_up);
-        let (core, snapshots, cluster) =
-            (self.core.clone(), Arc::clone(&self.snapshots), self.cluster);
-        let write = move || {
-            let work = || write(&snapshots, cluster, view, (index, term), &stop);
-            // Without a report there would never be another snapshot, and the log would grow.
+        let (core, save) = (self.core.clone(), Arc::clone(&self.save));
+        let work = move || {
+            let work = || save.save(moment, &stop);
+            // Without a report there would never be another save, and the log would grow.
             let done = catch_unwind(AssertUnwindSafe(work))
-                .unwrap_or_else(|_| Err(anyhow::anyhow!("the snapshot thread panicked")));
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("the saving thread panicked")));
             // The core thread may have ended meanwhile.
             let _ = core.send(CoreInput::Checkpointed(done.map_err(|error| format!("{error:#}"))));
         };
-        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(write);
-        match thread {
+        match background::spawn("save", work) {
             Ok(thread) => self.under_way = Some(UnderWay { thread, given_up }),
-            Err(error) => tracing::error!(%error, "failed to start the snapshot thread"),
+            Err(error) => tracing::error!(%error, "failed to start the saving thread"),
         }
     }
 
-    /// Takes the result of a snapshot: the entry up to which the log may be cut.
+    /// Whether the engine can go on; see [`Save::has_room`].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.save.has_room()
+    }
+
+    /// Takes the result of a save: the entry up to which the log may be cut.
     pub fn finished(&mut self, done: Result<LogIndex, String>) -> Option<LogIndex> {
         self.end();
         match done {
@@ -151,20 +173,40 @@ impl Drop for Checkpoints {
     }
 }
 
-fn write(
-    snapshots: &SnapshotFiles,
+/// Saves by writing a snapshot file.
+pub struct SnapshotSave {
+    files: Arc<SnapshotFiles>,
     cluster: ClusterId,
-    view: Arc<dyn EngineView>,
-    (index, term): (LogIndex, Term),
-    given_up: &AtomicBool,
-) -> Result<LogIndex, anyhow::Error> {
-    let mut writer = CheckpointWriter::new(view, cluster)?;
-    snapshots.write(SnapshotName { index, term }, || match given_up.load(Ordering::Relaxed) {
-        true => Err(ContentError::GivenUp),
-        false => Ok(writer.next_chunk()?),
-    })?;
-    snapshots.keep_newest(SNAPSHOT_FILES_KEPT)?;
-    Ok(index)
+    /// Never after less log than this.
+    least_bytes: u64,
+}
+
+impl SnapshotSave {
+    /// Writes into `files` after `least_bytes` of log at least.
+    #[must_use]
+    pub fn new(files: Arc<SnapshotFiles>, cluster: ClusterId, least_bytes: u64) -> SnapshotSave {
+        SnapshotSave { files, cluster, least_bytes }
+    }
+}
+
+impl Save for SnapshotSave {
+    fn due_bytes(&self, saved_bytes: u64, data_bytes: u64) -> u64 {
+        // What was compacted since need not be written again.
+        saved_bytes.min(data_bytes).saturating_mul(2).max(self.least_bytes)
+    }
+
+    fn save(&self, moment: Moment, given_up: &AtomicBool) -> Result<LogIndex, anyhow::Error> {
+        let Moment { view, index, term } = moment;
+        let mut writer = CheckpointWriter::new(view, self.cluster)?;
+        self.files.write(SnapshotName { index, term }, || {
+            match given_up.load(Ordering::Relaxed) {
+                true => Err(ContentError::GivenUp),
+                false => Ok(writer.next_chunk()?),
+            }
+        })?;
+        self.files.keep_newest(SNAPSHOT_FILES_KEPT)?;
+        Ok(index)
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +237,8 @@ mod tests {
             let state = State::open(Box::new(MemoryEngine::new()), Quota(None)).expect("empty");
             let (core, reports) = channel();
             let files = Arc::new(SnapshotFiles::open(folder).expect("a folder"));
-            let checkpoints = Checkpoints::new(core, files, ClusterId(1), BUDGET_BYTES, 0);
+            let save = SnapshotSave::new(files, ClusterId(1), BUDGET_BYTES);
+            let checkpoints = Checkpoints::new(core, Arc::new(save), 0);
             World { state, checkpoints, reports }
         }
 

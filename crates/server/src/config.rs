@@ -81,6 +81,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What holds the data.
     pub engine: Engine,
+    /// How RocksDB is set up.
+    #[cfg(feature = "rocksdb")]
+    pub rocksdb: storage::rocks::RocksOptions,
     /// Where it listens.
     pub listen: Listeners,
     /// Where clients are told to come.
@@ -120,6 +123,9 @@ pub struct Config {
 pub enum Engine {
     /// Ordered maps in memory; durable through log and snapshot files.
     Memory,
+    /// RocksDB, for data larger than memory.
+    #[cfg(feature = "rocksdb")]
+    RocksDb,
 }
 
 /// Where a member listens. Every URL can be bound without a name server.

@@ -22,13 +22,16 @@ use node::applier::{
 };
 use node::consensus::Consensus;
 use node::messages::{ConsensusInput, ConsensusOutput, Fatal};
+use state::outcome::AlarmType;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId};
 use storage::log_disk::{LogDisk, LogError, LogEvent};
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::Beacon;
-use crate::limits::{ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY};
+use crate::limits::{
+    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY, SWEEP_RETRY_MAX,
+};
 use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
 use crate::waiters::Waiters;
@@ -105,6 +108,8 @@ pub struct Core {
     started: Instant,
     next_tick: Instant,
     next_look: Instant,
+    /// Until garbage that a view holds is looked at again.
+    sweep_pause: Duration,
     stopping: bool,
     log_failure: Option<LogError>,
 }
@@ -174,6 +179,7 @@ impl Core {
             started: now,
             next_tick: now + parts.tick,
             next_look: now + OVERDUE_LOOK,
+            sweep_pause: SWEEP_RETRY,
             stopping: false,
             log_failure: None,
         }
@@ -214,9 +220,16 @@ impl Core {
         let now = Instant::now();
         let mut until = self.next_tick;
         match self.applier.garbage() {
-            Garbage::None => {}
-            Garbage::Removable => until = now,
-            Garbage::Held => until = until.min(now + SWEEP_RETRY),
+            Garbage::None => self.sweep_pause = SWEEP_RETRY,
+            Garbage::Removable => {
+                self.sweep_pause = SWEEP_RETRY;
+                until = now;
+            }
+            // Most views are held for microseconds, some for minutes.
+            Garbage::Held => {
+                until = until.min(now + self.sweep_pause);
+                self.sweep_pause = (2 * self.sweep_pause).min(SWEEP_RETRY_MAX);
+            }
         }
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),
@@ -240,6 +253,19 @@ impl Core {
             if !withdrawn.is_empty() {
                 self.applier_inbox.push_back(ApplierInput::Withdrawn(withdrawn));
             }
+            self.look_for_room();
+        }
+    }
+
+    /// Has the alarm raised if the engine is about to find its disk full, unless it is raised.
+    fn look_for_room(&mut self) {
+        if !self.wiring.checkpoints.has_room()
+            && !self.applier.state().tables().alarms.is_active(AlarmType::NoSpace)
+        {
+            tracing::warn!(
+                "no room for the files of the engine: refusing writes that grow the data"
+            );
+            self.applier_inbox.push_back(ApplierInput::LogFull);
         }
     }
 

@@ -55,6 +55,7 @@ pub mod convert;
 mod drain;
 mod framed;
 mod health;
+mod in_turns;
 mod kv;
 mod lease;
 pub mod limits;

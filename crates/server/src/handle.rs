@@ -21,6 +21,7 @@ use state::view::Reader;
 use state::{ClusterId, LeaseId, MemberId, RequestId, Revision};
 use tokio::sync::oneshot;
 
+use crate::background;
 use crate::core::{CoreInput, CoreSender};
 use crate::reply::ReplyTo;
 
@@ -392,12 +393,19 @@ impl NodeHandle {
         self.beside(move || hash_all(&*reader.engine_view())).await
     }
 
-    /// Runs long work beside the runtime.
+    /// Runs long work in the background.
     async fn beside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unserved> {
-        tokio::task::spawn_blocking(work).await.map_err(|_| Unserved::Stopped)
+        let (done, answer) = oneshot::channel();
+        // A client that has gone needs no answer.
+        let run = move || drop(done.send(work()));
+        if let Err(error) = background::spawn("hash", run) {
+            tracing::error!(%error, "failed to start a thread for a hash");
+            return Err(Unserved::TooManyRequests);
+        }
+        answer.await.map_err(|_| Unserved::Stopped)
     }
 
     /// Hands a message to the core thread.

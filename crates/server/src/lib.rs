@@ -4,10 +4,12 @@
 pub mod config;
 pub mod telemetry;
 
+pub mod background;
 pub mod boot;
 pub mod checkpoints;
 pub mod compactor;
 pub mod core;
+pub mod engines;
 pub mod handle;
 pub mod reply;
 pub mod run;

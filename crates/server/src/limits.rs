@@ -6,8 +6,11 @@ use std::time::Duration;
 /// answers of its first request.
 pub const CORE_INPUTS_PER_TURN: usize = 4096;
 
-/// How soon the core thread looks again at garbage that a held view keeps from being removed.
+/// How soon the core thread looks again at garbage that a held view keeps from being removed; twice as
+/// long each time, up to the second.
 pub const SWEEP_RETRY: Duration = Duration::from_millis(1);
+/// See [`SWEEP_RETRY`].
+pub const SWEEP_RETRY_MAX: Duration = Duration::from_millis(64);
 
 /// Answers after which a message to the thread of their connections leaves before the end of the turn:
 /// a wake-up for so many costs nothing, and their thread need not wait for the rest.
@@ -32,6 +35,16 @@ pub const WATCH_QUEUE_INPUTS: usize = 128;
 
 /// Snapshot files kept: the newest, and one to fall back to.
 pub const SNAPSHOT_FILES_KEPT: usize = 2;
+
+/// Deletions of history that an engine with files keeps in memory before it is asked to flush: readers
+/// of the history step over each of them, which takes 10 ms for this many.
+#[cfg(feature = "rocksdb")]
+pub const UNFLUSHED_DELETIONS_MAX: u64 = 100_000;
+
+/// Room that an engine with files must find on its disk, in write buffers: for the one that is being
+/// flushed, the one that fills meanwhile, and what is written before the lack of room is noticed.
+#[cfg(feature = "rocksdb")]
+pub const BUFFERS_OF_ROOM: u64 = 3;
 
 /// Bytes of a snapshot file read at a time.
 pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;

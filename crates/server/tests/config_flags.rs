@@ -232,7 +232,12 @@ fn inconsistent_settings_end_with_code_1_and_the_words_of_etcd() {
             "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"",
         ),
         // Ours: what cannot be done is said, never done in part.
-        ("--engine rocksdb", "--engine=rocksdb: this binary was built without RocksDB"),
+        #[cfg(not(feature = "rocksdb"))]
+        (
+            "--engine rocksdb",
+            "--engine=rocksdb: this binary was built without RocksDB; \
+             build one with `make build ENGINE=rocksdb`",
+        ),
         (
             "--listen-client-urls https://127.0.0.1:1",
             "listen on https://127.0.0.1:1: TLS is not available in this version",

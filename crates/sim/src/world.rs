@@ -106,6 +106,7 @@ impl World {
         config.slots = if rng.bool() { 2 } else { rng.usize(1..=4) };
         config.segment_bytes = rng.u64(300..4000);
         config.rewrite_bytes = *rng.choice(&[0, 200, 1 << 20]).expect("three");
+        config.handed_out_bytes = *rng.choice(&[0, 300, 1 << 20]).expect("three");
         let odds = [
             rng.u32(50..500),
             rng.u32(100..600),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use state::checkpoint::{CheckpointWriter, restore};
 use state::engine::cow_tree::CowTree;
 use state::engine::memory::MemoryEngine;
-use state::engine::{Batch, Engine, Write};
+use state::engine::{Batch, Engine, Forgotten, Write};
 use state::mvcc::record::{PutFields, Record};
 use state::schema::{Table, meta};
 use state::{ClusterId, LeaseId, LogIndex, Revision, Term, Version};
@@ -149,7 +149,10 @@ fn main() {
             let (seconds, ()) = timed(|| {
                 for turn in forgotten.chunks(64) {
                     let (turn_seconds, ()) = timed(|| {
-                        let forget = |&main: &i64| Write::Forget(Version::first_of(Revision(main)));
+                        let forget = |&main: &i64| {
+                            let version = Version::first_of(Revision(main));
+                            Write::Forget(Forgotten { version, is_put: true, wire_bytes: 0 })
+                        };
                         let writes = turn.iter().map(forget).collect();
                         engine.commit(Batch { writes }).expect("memory");
                         published = engine.view();

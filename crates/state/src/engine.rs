@@ -26,23 +26,43 @@ pub mod cow_tree;
 pub mod forgetful;
 pub mod memory;
 pub mod mirror;
-#[cfg(test)]
-pub(crate) mod samples;
+#[cfg(any(test, feature = "testing"))]
+pub mod samples;
 
 /// One change of a [`Batch`].
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Add a change to the history, with its value. Versions arrive in ascending order.
-    ///
-    /// An engine that keeps values on disk derives the row of [`Table::Keys`] from it: nobody puts
-    /// that row, and no checkpoint carries it.
     Append(Record),
-    /// Forget a change: nobody may read it any more.
-    Forget(Version),
+    /// Forget a change that is kept, once: nobody may read it any more.
+    Forget(Forgotten),
     /// Set a row.
     Put(Table, Bytes, Bytes),
     /// Remove a row; absent rows are fine.
     Delete(Table, Bytes),
+}
+
+/// A change that is to be forgotten, described so that no engine has to look it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Which.
+    pub version: Version,
+    /// Whether it is a put and not a deletion.
+    pub is_put: bool,
+    /// The length of its wire bytes.
+    pub wire_bytes: u64,
+}
+
+impl Forgotten {
+    /// Describes `record`, which may be there without its value.
+    #[must_use]
+    pub fn of(record: &Record) -> Forgotten {
+        Forgotten {
+            version: record.version(),
+            is_put: record.is_put(),
+            wire_bytes: record.wire_bytes(),
+        }
+    }
 }
 
 /// Changes that become visible together.
@@ -102,6 +122,21 @@ pub trait EngineView: Send + Sync {
         visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> Result<(), EngineError>;
 
+    /// The same without reading values: an engine that does not keep them in memory shows puts
+    /// without theirs ([`RecordKind::Stored`](crate::mvcc::record::RecordKind)). What an index is
+    /// loaded from.
+    ///
+    /// # Errors
+    /// As for [`EngineView::record`].
+    fn scan_changes(
+        &self,
+        from: Version,
+        until: Version,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        self.scan_history(from, until, visit)
+    }
+
     /// The row at `key`.
     ///
     /// # Errors
@@ -136,6 +171,27 @@ pub struct ContentSize {
     pub tables: [SectionSize; Table::ALL.len()],
 }
 
+impl ContentSize {
+    /// The bytes of every record and row that is kept, with their keys, above a base of five pages:
+    /// the same data counts the same in every engine and on every member.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        let rows: u64 =
+            self.tables.iter().map(|table| table.bytes + table.entries * PREFIX_BYTES).sum();
+        BASE_BYTES + rows + self.history.bytes + self.history.entries * HISTORY_KEY_BYTES
+    }
+}
+
+/// What an empty store reports: five pages of 4 KiB, about what etcd's empty database takes, so that
+/// quotas written for etcd mean the same here.
+const BASE_BYTES: u64 = 5 * 4096;
+
+/// Bytes of a history key; see `docs/adr/2026-11-21-table-and-key-schema.md`.
+const HISTORY_KEY_BYTES: u64 = 17;
+
+/// Bytes of the table's prefix in front of a row's key.
+const PREFIX_BYTES: u64 = 1;
+
 /// Entries of one kind and their bytes, keys of the history and lengths not included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SectionSize {
@@ -143,6 +199,25 @@ pub struct SectionSize {
     pub entries: u64,
     /// Their bytes together.
     pub bytes: u64,
+}
+
+impl SectionSize {
+    /// Counts an entry that came.
+    pub fn add(&mut self, bytes: u64) {
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+
+    /// Counts an entry that went.
+    ///
+    /// # Panics
+    /// If no such entry was counted.
+    pub fn take(&mut self, bytes: u64) {
+        let SectionSize { entries, bytes: held } = *self;
+        assert!(entries > 0 && held >= bytes, "{bytes} bytes of {held} in {entries} entries went");
+        self.entries -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// The storage failed or holds something it should not.

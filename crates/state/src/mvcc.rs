@@ -15,6 +15,7 @@
 pub mod hash;
 pub mod index;
 pub mod keys;
+pub(crate) mod pages;
 pub mod range;
 pub mod record;
 pub(crate) mod write;

@@ -7,10 +7,9 @@
 //! | `Member` | member id, 8 bytes big-endian | `MemberRow` | `8e9e05c52164694d` → `default`, URLs |
 //! | `Alarm` | member id, alarm type byte | empty | `8e9e05c52164694d`, 1 (NOSPACE) |
 //! | `User`, `Role` | name | reserved for authentication | |
-//! | `Keys` | key | newest version without its value | only in engines that keep values on disk |
 //!
 //! Each table has a one-byte prefix, so that an engine with one ordered key space can hold them all.
-//! A prefix is never used for anything else again.
+//! A prefix is never used for anything else again; `k`, reserved once, stays unused.
 
 /// A table of small rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,21 +27,18 @@ pub enum Table {
     User = b'u',
     /// Roles by name.
     Role = b'r',
-    /// Newest version of each live key, without the value.
-    Keys = b'k',
 }
 
 impl Table {
     /// All tables, in the order of their prefixes.
-    pub const ALL: [Table; 7] = [
-        Table::Alarm,
-        Table::Member,
-        Table::Keys,
-        Table::Lease,
-        Table::Meta,
-        Table::Role,
-        Table::User,
-    ];
+    pub const ALL: [Table; 6] =
+        [Table::Alarm, Table::Member, Table::Lease, Table::Meta, Table::Role, Table::User];
+
+    /// Where [`Table::ALL`] has it.
+    #[must_use]
+    pub fn position(self) -> usize {
+        Table::ALL.iter().position(|&other| other == self).expect("ALL lists every table")
+    }
 
     /// The byte in front of each key in an engine with one key space.
     #[must_use]

@@ -39,7 +39,10 @@ pub struct State {
     pub(crate) reader: Reader,
     published: Arc<ArcSwap<Published>>,
     /// The changes of the entry being applied, committed with its index.
-    pub(crate) batch: Batch,
+    batch: Batch,
+    /// The puts in `batch`, in the order of their versions, if the engine keeps values to itself:
+    /// what the entry reads of its own writes.
+    appended: Vec<Record>,
     /// Revision of the newest change, published or not.
     pub(crate) revision: Revision,
     pub(crate) compacted: Option<Revision>,
@@ -109,6 +112,7 @@ impl State {
             reader,
             published,
             batch: Batch::default(),
+            appended: Vec::new(),
             revision,
             compacted,
             compact_at_publish: None,
@@ -236,14 +240,18 @@ impl State {
             return Ok(record);
         }
         let version = record.version();
-        let pending = self.batch.writes.iter().rev().find_map(|write| match write {
-            Write::Append(record) if record.version() == version => Some(record.clone()),
-            _ => None,
-        });
-        match pending {
-            Some(record) => Ok(record),
-            None => self.engine.view().record(version)?.ok_or(EngineError::Missing { version }),
+        match self.appended.binary_search_by_key(&version, Record::version) {
+            Ok(at) => Ok(self.appended[at].clone()),
+            Err(_) => self.engine.view().record(version)?.ok_or(EngineError::Missing { version }),
         }
+    }
+
+    /// Adds a change to the history.
+    pub(crate) fn append(&mut self, record: Record) {
+        if record.is_put() && !self.engine.keeps_values_resident() {
+            self.appended.push(record.clone());
+        }
+        self.batch.writes.push(Write::Append(record));
     }
 
     pub(crate) fn writer_keys(&self, revision: Revision) -> WriterKeys<'_> {
@@ -278,6 +286,7 @@ impl State {
         let value = Bytes::copy_from_slice(&meta::encode_applied(index, term));
         self.set_row(Table::Meta, Bytes::from_static(meta::APPLIED), value);
         self.engine.commit(std::mem::take(&mut self.batch))?;
+        self.appended.clear();
         self.applied = index;
         self.applied_term = term;
         Ok(())
@@ -403,16 +412,16 @@ fn load_index(
 ) -> Result<(KeyIndex, Revision), EngineError> {
     let mut index = KeyIndex::new(Revision::FIRST, compacted);
     let mut newest = Revision::FIRST;
-    view.scan_history(Version::default(), Version::first_of(Revision::MAX), &mut |record| {
+    view.scan_changes(Version::default(), Version::first_of(Revision::MAX), &mut |record| {
         newest = record.revision();
         if !record.is_put() {
             // A copy: the links of a record belong to one index, and an engine that outlived an
             // older state may still share this one with it.
-            index.delete(Record::tombstone(record.version(), record.key()));
+            index.delete(record.without_value());
         } else if resident {
             index.put(record.clone());
         } else {
-            index.put(Record::stored(record.version().sub, record.key(), record.fields()));
+            index.put(record.without_value());
         }
         ControlFlow::Continue(())
     })?;

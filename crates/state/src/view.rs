@@ -14,12 +14,14 @@ use crate::alarms::Alarms;
 use crate::engine::{EngineSize, EngineView};
 use crate::members::Member;
 use crate::mvcc::index::{IndexReader, IndexView, ViewError};
+use crate::mvcc::pages::PageCounts;
 use crate::types::{LogIndex, MemberId, Revision, Term};
 
 /// Opens views. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
     index: IndexReader,
+    pages: Arc<PageCounts>,
     published: Arc<ArcSwap<Published>>,
 }
 
@@ -63,13 +65,14 @@ pub struct Tables {
 #[derive(Clone)]
 pub struct ReadView {
     index: IndexView,
+    pages: Arc<PageCounts>,
     engine: Arc<dyn EngineView>,
     store_revision: Revision,
 }
 
 impl Reader {
     pub(crate) fn new(index: IndexReader, published: Arc<ArcSwap<Published>>) -> Reader {
-        Reader { index, published }
+        Reader { index, pages: Arc::default(), published }
     }
 
     /// The newest state.
@@ -78,7 +81,12 @@ impl Reader {
         // The index first: the engine's view is published before the index, hence never older.
         let index = self.index.latest();
         let store_revision = index.revision();
-        ReadView { index, engine: self.engine_view(), store_revision }
+        ReadView {
+            index,
+            pages: Arc::clone(&self.pages),
+            engine: self.engine_view(),
+            store_revision,
+        }
     }
 
     /// The state at `revision`.
@@ -88,7 +96,12 @@ impl Reader {
     pub fn at(&self, revision: Revision) -> Result<ReadView, ViewError> {
         let index = self.index.at(revision)?;
         let store_revision = self.index.revision();
-        Ok(ReadView { index, engine: self.engine_view(), store_revision })
+        Ok(ReadView {
+            index,
+            pages: Arc::clone(&self.pages),
+            engine: self.engine_view(),
+            store_revision,
+        })
     }
 
     /// The history and tables as they are now, or were a moment ago.
@@ -139,6 +152,10 @@ impl ReadView {
     #[must_use]
     pub fn index(&self) -> &IndexView {
         &self.index
+    }
+
+    pub(crate) fn pages(&self) -> &PageCounts {
+        &self.pages
     }
 
     /// The history, at least up to this revision.

@@ -8,7 +8,7 @@
 mod harness;
 
 use bytes::Bytes;
-use harness::{Harness, SharedForgetful};
+use harness::{CrashingEngine, Harness};
 use state::command::{Compact, Operation, Put};
 use state::engine::Engine;
 use state::engine::memory::MemoryEngine;
@@ -121,7 +121,7 @@ fn hashes_behind_the_head_are_etcds() {
     for sweep in [false, true] {
         let memory = Box::new(MemoryEngine::new());
         assert_eq!(play(memory, sweep, |behind, _| behind), expected(&BEHIND), "sweep {sweep}");
-        let stored = Box::new(SharedForgetful::new());
+        let stored = Box::new(CrashingEngine::new());
         assert_eq!(play(stored, sweep, |behind, _| behind), expected(&BEHIND), "sweep {sweep}");
     }
 }

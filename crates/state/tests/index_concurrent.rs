@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use state::engine::Forgotten;
 use state::mvcc::index::{IndexReader, IndexView, KeyIndex, ScanEnd, ViewError};
 use state::mvcc::record::{PutFields, Record};
 use state::{KeyRange, LeaseId, RangeEnd, Revision, Version};
@@ -101,7 +102,7 @@ impl Writer {
                 let back = self.random.i64(0..3000);
                 self.index.compact(Revision((published.0 - back).max(lowest.0)));
             }
-            for version in self.index.sweep(self.random.usize(..64)).dropped {
+            for Forgotten { version, .. } in self.index.sweep(self.random.usize(..64)).dropped {
                 assert!(self.dropped.insert(version), "{version:?} dropped twice");
             }
         }
@@ -228,7 +229,7 @@ fn readers_see_whole_turns_while_the_writer_works() {
     for _ in 0..10_000 {
         let sweep = writer.index.sweep(100);
         done = sweep.done;
-        for version in sweep.dropped {
+        for Forgotten { version, .. } in sweep.dropped {
             assert!(writer.dropped.insert(version), "{version:?} dropped twice");
         }
         if done {

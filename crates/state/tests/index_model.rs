@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{TestCaseError, TestCaseResult};
+use state::engine::Forgotten;
 use state::mvcc::index::{IndexView, KeyIndex, ScanEnd, ViewError};
 use state::mvcc::record::{PutFields, Record};
 use state::{KeyRange, LeaseId, RangeEnd, Revision, Version};
@@ -255,7 +256,7 @@ impl Run {
     fn sweep(&mut self, limit: usize) -> TestCaseResult {
         let sweep = self.index.sweep(limit);
         prop_assert!(sweep.dropped.len() <= limit, "{sweep:?} of {limit}");
-        for version in sweep.dropped {
+        for Forgotten { version, .. } in sweep.dropped {
             prop_assert!(self.model.dropped.insert(version), "{version:?} dropped twice");
         }
         let lowest = self.model.compacted.unwrap_or(Revision(0));

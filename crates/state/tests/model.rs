@@ -16,7 +16,7 @@ mod transaction;
 mod world;
 
 use bytes::Bytes;
-use harness::{Harness, SharedForgetful};
+use harness::{CrashingEngine, Harness};
 use naive::Fault;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use state::KeyRange;
@@ -112,7 +112,7 @@ fn sweeping_past_deletions_is_not_taken_for_being_held_back() {
 /// Long ranges, and long stretches of deleted keys in them, take several steps of their own budget.
 #[test]
 fn a_cursor_over_thousands_of_keys_shows_what_one_read_shows() {
-    let mut harness = Harness::new(Box::new(SharedForgetful::new()));
+    let mut harness = Harness::new(Box::new(CrashingEngine::new()));
     let key = |n: u32| Bytes::from(format!("key {n:05}"));
     let put = |n: u32| Operation::Put(Put { key: key(n), ..Put::default() });
     let delete = |from: u32, until: u32| {

@@ -5,7 +5,8 @@
 //!     LOCK        held by the running process, empty
 //!     MANIFEST    whose directory this is, in JSON
 //!     log/        see log_disk
-//!     snap/       see snapshots
+//!     snap/       see snapshots; of the memory engine
+//!     rocksdb/    see rocks; of the engine of that name
 //!     BORN        empty; written when the log has begun: without a log it is a loss
 //! ```
 //!
@@ -23,7 +24,7 @@
 //! that opens again: the manifest comes last, and before it there is nothing of value. A directory
 //! that is not ours is refused before anything is written into it.
 //!
-//! It does not look into the log or the snapshots.
+//! It does not look into the log, the snapshots or the files of an engine.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -44,6 +45,7 @@ const MANIFEST: &str = "MANIFEST";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const SNAP: &str = "snap";
+const ROCKSDB: &str = "rocksdb";
 /// Empty; there since the log has been begun.
 const BORN: &str = "BORN";
 
@@ -298,6 +300,12 @@ impl DataDir {
     pub fn snapshots(&self) -> PathBuf {
         self.path.join(SNAP)
     }
+
+    /// The folder of RocksDB's files; it is made by that engine.
+    #[must_use]
+    pub fn rocksdb(&self) -> PathBuf {
+        self.path.join(ROCKSDB)
+    }
 }
 
 /// Refuses a directory that holds anything while it has no manifest, except what an interrupted
@@ -314,6 +322,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
         let folder = match entry.as_str() {
             LOG => LOG,
             SNAP => SNAP,
+            ROCKSDB => ROCKSDB,
             // The root of a file system of its own has this from the beginning.
             LOCK | "lost+found" => continue,
             name if Path::new(name) == temporary => continue,

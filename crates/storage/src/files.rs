@@ -145,29 +145,57 @@ pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// A file that is written front to back.
+pub(crate) trait DurableFile: Write {
+    /// Makes the bytes written so far durable.
+    fn sync_data(&mut self) -> io::Result<()>;
+    /// The size as well.
+    fn sync_all(&mut self) -> io::Result<()>;
+}
+
+impl DurableFile for File {
+    fn sync_data(&mut self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+}
+
+impl DurableFile for Box<dyn DurableFile> {
+    fn sync_data(&mut self) -> io::Result<()> {
+        (**self).sync_data()
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        (**self).sync_all()
+    }
+}
+
 /// Writes a large file front to back, syncing as it goes.
 ///
 /// All of it in one sync at the end would make every sync of the log wait behind hundreds of
 /// megabytes; small bites keep that wait short.
-pub(crate) struct PacedWriter {
-    file: File,
+pub(crate) struct PacedWriter<F: DurableFile> {
+    file: F,
     sync_bytes: u64,
     dirty_bytes: u64,
 }
 
-impl PacedWriter {
+impl<F: DurableFile> PacedWriter<F> {
     /// Syncs whenever `sync_bytes` have been written.
-    pub(crate) fn new(file: File, sync_bytes: u64) -> PacedWriter {
+    pub(crate) fn new(file: F, sync_bytes: u64) -> PacedWriter<F> {
         PacedWriter { file, sync_bytes, dirty_bytes: 0 }
     }
 
     /// Makes everything durable, including the size.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.file.sync_all()
     }
 }
 
-impl Write for PacedWriter {
+impl<F: DurableFile> Write for PacedWriter<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = usize::try_from(self.sync_bytes - self.dirty_bytes).unwrap_or(usize::MAX);
         let written = self.file.write(&bytes[..bytes.len().min(room)])?;

@@ -5,6 +5,7 @@
 //!     MANIFEST  LOCK
 //!     log/                 log_disk    segments of the raft log, two durable writes in flight
 //!     snap/                snapshots   whole states, newest first
+//!     rocksdb/             rocks       the engine for data larger than memory (feature `rocksdb`)
 //! ```
 //!
 //! Start with [`data_dir::DataDir::open`]: it gives the folders that [`log_disk::LogDir`] and
@@ -17,4 +18,9 @@ pub mod data_dir;
 pub mod files;
 mod limits;
 pub mod log_disk;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 pub mod snapshots;
+
+#[cfg(test)]
+mod tests;

@@ -25,5 +25,21 @@ pub(crate) const LOG_SPACE_RETRY: Duration = Duration::from_secs(1);
 /// waits behind more than this (see `examples/log_disk_bench.rs` for the measurement).
 pub(crate) const PACED_SYNC_BYTES: u64 = 1 << 20;
 
+/// RocksDB syncs a file it writes each time this much of it is dirty, for the same reason.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKS_SYNC_BYTES: u64 = PACED_SYNC_BYTES;
+
+/// Files of 64 MiB that RocksDB keeps open: beyond that it opens one per look-up again.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKS_OPEN_FILES: i32 = 4096;
+
+/// RocksDB's list of files begins anew at this size; it is read on opening.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKS_MANIFEST_BYTES: usize = 64 << 20;
+
+/// RocksDB's own log of what it does; two files of this size are kept.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKS_LOG_FILE_BYTES: usize = 8 << 20;
+
 /// A manifest is a few hundred bytes; what is longer is not ours and is not read into memory.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;

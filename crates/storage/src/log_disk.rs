@@ -39,7 +39,7 @@
 
 mod lane;
 mod preparer;
-mod segment_files;
+pub(crate) mod segment_files;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -139,6 +139,12 @@ impl LogDir {
         LogDir { files, path: path.to_path_buf(), options }
     }
 
+    /// On files of a test's own.
+    #[cfg(test)]
+    pub(crate) fn on(files: Box<dyn SegmentFiles>, options: LogOptions) -> LogDir {
+        LogDir { files, path: PathBuf::from("log"), options }
+    }
+
     /// The segments, oldest first. A file that is not named like a segment is left out.
     ///
     /// # Errors
@@ -165,6 +171,15 @@ impl LogDir {
     pub fn read(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
         let name = segment_name(segment);
         Ok(self.files.read(&name).map_err(FileError::new("read", &self.path.join(name)))?)
+    }
+
+    /// The same once more, from the cache of the system where it can.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_again(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
+        let path = segment_path(&self.path, segment);
+        Ok(std::fs::read(&path).map_err(FileError::new("read", &path))?)
     }
 
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.

@@ -23,19 +23,21 @@
 //! of the format to say; which of several to use, and what to do with a damaged one, is for the
 //! caller, who knows how far back the log reaches.
 
+pub(crate) mod folder;
+
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use state::{LogIndex, Term};
 
-use crate::files::{
-    FileError, PacedWriter, create_truncated, rename_durably, sync_dir, temporary_name,
-};
+use crate::files::{FileError, PacedWriter};
 use crate::limits::PACED_SYNC_BYTES;
+
+use folder::{Content, Folder, SnapshotFolder};
 
 /// Which state a snapshot holds. Ordered by age, the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +54,8 @@ impl fmt::Display for SnapshotName {
     }
 }
 
+/// What the name of a snapshot that is being written ends with.
+const TEMPORARY: &str = ".tmp";
 /// What the name of a snapshot that was set aside ends with.
 const DAMAGED: &str = ".damaged";
 
@@ -92,6 +96,7 @@ pub enum WriteError<E: std::error::Error + 'static> {
 /// The folder of snapshot files.
 #[derive(Clone, Debug)]
 pub struct SnapshotFiles {
+    folder: Arc<dyn SnapshotFolder>,
     path: PathBuf,
     sync_bytes: u64,
 }
@@ -102,11 +107,20 @@ impl SnapshotFiles {
     /// # Errors
     /// If the folder cannot be listed or a leftover cannot be removed.
     pub fn open(path: &Path) -> Result<SnapshotFiles, FileError> {
-        let files = SnapshotFiles { path: path.to_path_buf(), sync_bytes: PACED_SYNC_BYTES };
+        SnapshotFiles::open_folder(Arc::new(Folder { path: path.to_path_buf() }), path)
+    }
+
+    /// The same with a folder of the caller's; `path` is what errors say.
+    pub(crate) fn open_folder(
+        folder: Arc<dyn SnapshotFolder>,
+        path: &Path,
+    ) -> Result<SnapshotFiles, FileError> {
+        let path = path.to_path_buf();
+        let files = SnapshotFiles { folder, path, sync_bytes: PACED_SYNC_BYTES };
         for name in files.names()? {
-            if name.strip_suffix(".tmp").is_some_and(|name| SnapshotName::from_str(name).is_ok()) {
-                let leftover = files.path.join(name);
-                fs::remove_file(&leftover).map_err(FileError::new("remove", &leftover))?;
+            let whole = name.strip_suffix(TEMPORARY);
+            if whole.is_some_and(|name| SnapshotName::from_str(name).is_ok()) {
+                files.remove(&name)?;
             }
         }
         Ok(files)
@@ -141,32 +155,33 @@ impl SnapshotFiles {
         name: SnapshotName,
         mut next: impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<u64, WriteError<E>> {
-        let path = self.path_of(name);
-        let temporary = temporary_name(&path);
+        let temporary = format!("{name}{TEMPORARY}");
         let written = self.write_chunks(name, &temporary, &mut next);
         if written.is_err() {
             // A half-written state can be large, and the disk may be full. What cannot be removed
             // now is removed at the next start.
-            let _ = fs::remove_file(&temporary);
+            let _ = self.folder.remove(&temporary);
         }
         let bytes = written?;
-        rename_durably(&temporary, &path)?;
+        self.rename_durably(&temporary, &name.to_string())?;
         Ok(bytes)
     }
 
     fn write_chunks<E: std::error::Error + 'static>(
         &self,
         name: SnapshotName,
-        temporary: &Path,
+        temporary: &str,
         next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<u64, WriteError<E>> {
-        let mut writer = PacedWriter::new(create_truncated(temporary)?, self.sync_bytes);
+        let path = self.path.join(temporary);
+        let file = self.folder.create(temporary).map_err(FileError::new("create", &path))?;
+        let mut writer = PacedWriter::new(file, self.sync_bytes);
         let mut bytes = 0;
         while let Some(chunk) = next().map_err(|source| WriteError::Content { name, source })? {
-            writer.write_all(&chunk).map_err(FileError::new("write", temporary))?;
+            writer.write_all(&chunk).map_err(FileError::new("write", &path))?;
             bytes += chunk.len() as u64;
         }
-        writer.finish().map_err(FileError::new("sync", temporary))?;
+        writer.finish().map_err(FileError::new("sync", &path))?;
         Ok(bytes)
     }
 
@@ -176,17 +191,13 @@ impl SnapshotFiles {
     /// If it does not exist or cannot be opened.
     pub fn read(&self, name: SnapshotName) -> Result<SnapshotReader, FileError> {
         let path = self.path_of(name);
-        let open = || -> io::Result<(File, u64)> {
-            let file = File::open(&path)?;
-            let bytes = file.metadata()?.len();
-            Ok((file, bytes))
-        };
-        let (file, bytes) = open().map_err(FileError::new("open", &path))?;
+        let opened = self.folder.open(&name.to_string());
+        let (file, bytes) = opened.map_err(FileError::new("open", &path))?;
         Ok(SnapshotReader { file, path, bytes })
     }
 
     /// Removes all but the newest `count`, the oldest first, and says which. What was set aside goes
-    /// when nothing as old as it is kept any more.
+    /// when there are `count` newer ones.
     ///
     /// # Errors
     /// If one cannot be removed.
@@ -194,18 +205,18 @@ impl SnapshotFiles {
         let mut kept = self.list()?;
         let mut surplus = kept.split_off(count.min(kept.len()));
         surplus.reverse();
-        let mut paths: Vec<PathBuf> = surplus.iter().map(|name| self.path_of(*name)).collect();
-        let oldest = kept.last();
+        let mut names: Vec<String> = surplus.iter().map(SnapshotName::to_string).collect();
+        let oldest = if kept.len() < count { None } else { kept.last() };
         let damaged = self.names()?.into_iter().filter(|name| {
             let stem = name.strip_suffix(DAMAGED).and_then(|stem| stem.parse().ok());
             stem.is_some_and(|name: SnapshotName| oldest.is_some_and(|oldest| name < *oldest))
         });
-        paths.extend(damaged.map(|name| self.path.join(name)));
-        for path in &paths {
-            fs::remove_file(path).map_err(FileError::new("remove", path))?;
+        names.extend(damaged);
+        for name in &names {
+            self.remove(name)?;
         }
-        if !paths.is_empty() {
-            sync_dir(&self.path)?;
+        if !names.is_empty() {
+            self.sync_names()?;
         }
         Ok(surplus)
     }
@@ -216,9 +227,7 @@ impl SnapshotFiles {
     /// # Errors
     /// If it cannot be renamed.
     pub fn set_aside(&self, name: SnapshotName) -> Result<(), FileError> {
-        let mut aside = self.path_of(name).into_os_string();
-        aside.push(DAMAGED);
-        rename_durably(&self.path_of(name), Path::new(&aside))
+        self.rename_durably(&name.to_string(), &format!("{name}{DAMAGED}"))
     }
 
     /// Where a snapshot is or would be.
@@ -228,21 +237,28 @@ impl SnapshotFiles {
     }
 
     fn names(&self) -> Result<Vec<String>, FileError> {
-        let list = || -> io::Result<Vec<String>> {
-            let mut names = Vec::new();
-            for entry in fs::read_dir(&self.path)? {
-                names.push(entry?.file_name().to_string_lossy().into_owned());
-            }
-            Ok(names)
-        };
-        list().map_err(FileError::new("list", &self.path))
+        self.folder.names().map_err(FileError::new("list", &self.path))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), FileError> {
+        self.folder.remove(name).map_err(FileError::new("remove", &self.path.join(name)))
+    }
+
+    fn rename_durably(&self, from: &str, to: &str) -> Result<(), FileError> {
+        let renamed = self.folder.rename(from, to);
+        renamed.map_err(FileError::new("rename to", &self.path.join(to)))?;
+        self.sync_names()
+    }
+
+    fn sync_names(&self) -> Result<(), FileError> {
+        self.folder.sync_names().map_err(FileError::new("sync folder", &self.path))
     }
 }
 
 /// An open snapshot file. It can be read to its end even after it was pruned.
 #[derive(Debug)]
 pub struct SnapshotReader {
-    file: File,
+    file: Box<dyn Content>,
     path: PathBuf,
     bytes: u64,
 }

@@ -18,6 +18,9 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("bench", &["metastore-proto"], &[]),
     ("compat", &["metastore-proto"], &[]),
     ("xtask", &[], &[]),
+    // Packages outside the workspace: the fuzz targets, and the client program in Rust.
+    ("fuzz", &["metastore-proto", "state", "node", "server"], &[]),
+    ("rust", &[], &[]),
 ];
 
 /// What the pure crates may not use: clocks, sockets, threads, randomness, engines. Their tests and

@@ -46,6 +46,8 @@ pub struct Config {
     pub follower_bytes: u64,
     /// See [`crate::limits::REWRITE_BYTES_MAX`].
     pub rewrite_bytes: u64,
+    /// See [`crate::limits::HANDED_OUT_BYTES_MAX`].
+    pub handed_out_bytes: u64,
 }
 
 impl Config {
@@ -62,6 +64,7 @@ impl Config {
             segment_bytes: limits::SEGMENT_BYTES,
             follower_bytes: limits::FOLLOWER_BYTES,
             rewrite_bytes: limits::REWRITE_BYTES_MAX,
+            handed_out_bytes: limits::HANDED_OUT_BYTES_MAX,
         }
     }
 }
@@ -242,6 +245,7 @@ impl Consensus {
             reached: time,
             members: [(applied, members)].into(),
             applied,
+            handed_out: applied,
             checkpointed: applied,
             installing: 0,
             removed: false,

@@ -95,6 +95,7 @@ impl Consensus {
         if entries.is_empty() {
             return Ok(());
         }
+        self.handed_out = entries.last().map_or(self.handed_out, |entry| entry.index);
         let mut committed = Vec::with_capacity(entries.len());
         for entry in entries {
             let (index, term) = (LogIndex(entry.index), Term(entry.term));

@@ -273,13 +273,17 @@ pub fn read(record: &Bytes) -> Result<Batch, RecordError> {
     if flags & SNAPSHOT != 0 {
         let (index, term) = (get_varint(&mut payload)?, get_varint(&mut payload)?);
         let conf_state = get_bytes(&mut payload)?;
+        if index == u64::MAX {
+            return Err(RecordError::Torn); // nothing could follow it
+        }
         batch.snapshot = Some(SnapshotMark { index, term, conf_state });
     }
     if flags & ENTRIES != 0 {
         batch.first_index = get_varint(&mut payload)?;
         let count = get_varint(&mut payload)?;
-        // An entry takes two bytes at least.
-        if count > payload.len() as u64 / 2 || batch.first_index.checked_add(count).is_none() {
+        // An entry takes two bytes at least, and the first one of all has index 1.
+        let end = batch.first_index.checked_add(count);
+        if batch.first_index == 0 || count > payload.len() as u64 / 2 || end.is_none() {
             return Err(RecordError::Torn);
         }
         let mut term = 0;
@@ -440,6 +444,18 @@ mod tests {
             if let Ok(batch) = read(&Bytes::from(out)) {
                 prop_assert!(batch.entries.len() < 200);
             }
+        }
+    }
+
+    #[test]
+    fn indexes_that_no_log_can_have_are_refused() {
+        let mark = |index| SnapshotMark { index, ..SnapshotMark::default() };
+        let snapshot = Batch { snapshot: Some(mark(u64::MAX)), ..Batch::default() };
+        let entries = Batch { entries: vec![Entry::default()], ..Batch::default() };
+        for batch in [snapshot, entries] {
+            let mut out = Vec::new();
+            encode(&batch, 2, 1, 3, &mut out);
+            assert_eq!(read(&Bytes::from(out)), Err(RecordError::Torn), "{batch:?}");
         }
     }
 

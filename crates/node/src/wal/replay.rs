@@ -114,6 +114,9 @@ pub enum ReplayError {
     /// A record that was durable is damaged.
     #[error("{0} is damaged: what stood there had been acknowledged")]
     Rot(Place),
+    /// A segment has the last name there is: nothing can follow it. Its file is none of ours.
+    #[error("no name is left for a log segment after {}", .0.0)]
+    NoName(SegmentId),
     /// A segment that is needed is not there.
     #[error("log segment {} is missing", .0.0)]
     Missing(SegmentId),
@@ -169,7 +172,8 @@ pub fn replay(
 ) -> Result<Option<Recovered>, ReplayError> {
     let mut scans = read_all(source, cluster, member)?;
     let Some(last) = scans.last() else { return Ok(None) };
-    let next_segment = SegmentId(last.id.0 + 1);
+    let next_segment = last.id.0.checked_add(1).ok_or(ReplayError::NoName(last.id))?;
+    let next_segment = SegmentId(next_segment);
     let Some(salt) = scans.iter().find_map(|scan| scan.salt) else {
         // Nothing can be told about a log without a single header, unless it was never written.
         return match scans.iter().find(|scan| !scan.blank) {

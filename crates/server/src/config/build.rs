@@ -32,6 +32,19 @@ const SEGMENT_BYTES: (u64, u64) = (1 << 20, 1 << 30);
 /// A snapshot per this many bytes of log at most, and at least.
 const SNAPSHOT_BYTES: (u64, u64) = (1 << 20, 1 << 40);
 
+/// Less is no cache, more is no setting of anybody.
+#[cfg(feature = "rocksdb")]
+const ROCKSDB_CACHE_BYTES: (u64, u64) = (8 << 20, 1 << 44);
+/// Below this every turn would flush; above it a restart replays gigabytes.
+#[cfg(feature = "rocksdb")]
+const ROCKSDB_BUFFER_BYTES: (u64, u64) = (1 << 20, 4 << 30);
+/// With 30 bits a filter is wrong once in a million times.
+#[cfg(feature = "rocksdb")]
+const ROCKSDB_BLOOM_BITS: (u64, u64) = (0, 30);
+/// RocksDB needs a thread to flush and one to compact.
+#[cfg(feature = "rocksdb")]
+const ROCKSDB_JOBS: (u64, u64) = (2, 64);
+
 pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
     let logging = logging(&mut settings)?;
     let listen = listeners(&settings)?;
@@ -43,10 +56,9 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
             path if settings.is_set("data-dir") && !path.is_empty() => path.into(),
             _ => format!("{name}.etcd").into(),
         },
-        engine: match settings.text("engine") {
-            "memory" => Engine::Memory,
-            other => return Err(InvalidConfig::Engine(other.to_owned())),
-        },
+        engine: engine(&settings)?,
+        #[cfg(feature = "rocksdb")]
+        rocksdb: rocksdb(&settings)?,
         listen,
         advertise_client_urls: settings.urls("advertise-client-urls"),
         initial_cluster: initial_cluster(&settings, &name)?,
@@ -69,6 +81,38 @@ pub(super) fn build(mut settings: Settings) -> Result<Loaded, InvalidConfig> {
         name,
     };
     Ok(Loaded { config, notices: settings.into_notices() })
+}
+
+fn engine(settings: &Settings) -> Result<Engine, InvalidConfig> {
+    match settings.text("engine") {
+        "memory" => Ok(Engine::Memory),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Ok(Engine::RocksDb),
+        // The row takes no other word.
+        other => Err(InvalidConfig::Engine(other.to_owned())),
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+fn rocksdb(settings: &Settings) -> Result<storage::rocks::RocksOptions, InvalidConfig> {
+    use storage::rocks::{Compression, RocksOptions};
+
+    let number = |name, bounds| -> Result<u32, InvalidConfig> {
+        Ok(u32::try_from(bounded(settings, name, bounds)?).expect("the bounds have 32 bits"))
+    };
+    Ok(RocksOptions {
+        cache_bytes: bounded(settings, "rocksdb-cache-bytes", ROCKSDB_CACHE_BYTES)?,
+        write_buffer_bytes: bounded(settings, "rocksdb-write-buffer-bytes", ROCKSDB_BUFFER_BYTES)?,
+        bloom_bits: number("rocksdb-bloom-bits", ROCKSDB_BLOOM_BITS)?,
+        compression: match settings.text("rocksdb-compression") {
+            "none" => Compression::None,
+            "lz4" => Compression::Lz4,
+            // The row takes no other word.
+            _ => Compression::Zstd,
+        },
+        background_jobs: number("rocksdb-background-jobs", ROCKSDB_JOBS)?,
+        flush_at_close: true,
+    })
 }
 
 fn logging(settings: &mut Settings) -> Result<Logging, InvalidConfig> {

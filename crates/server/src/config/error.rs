@@ -131,7 +131,10 @@ pub enum InvalidConfig {
         why: &'static str,
     },
     /// The engine is not in this binary.
-    #[error("--engine={0}: this binary was built without RocksDB")]
+    #[error(
+        "--engine={0}: this binary was built without RocksDB; \
+         build one with `make build ENGINE=rocksdb`"
+    )]
     Engine(String),
     /// A listener cannot be bound.
     #[error(transparent)]

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::convert::request::{self, TxnKind};
 use super::convert::response;
 use super::drain::UntilDrained;
+use super::in_turns::InTurns;
 use super::range_stream::RangeStream;
 use super::status::EtcdError;
 use super::unread::WhileRead;
@@ -22,7 +23,7 @@ use super::{Shell, mismatched};
 
 #[tonic::async_trait]
 impl Kv for Shell {
-    type RangeStreamStream = UntilDrained<WhileRead<RangeStream<RangeCursor>>>;
+    type RangeStreamStream = UntilDrained<WhileRead<InTurns<RangeStream<RangeCursor>>>>;
 
     async fn range(
         &self,
@@ -48,7 +49,7 @@ impl Kv for Shell {
         }
         let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
-        let stream = WhileRead::new(stream, self.handle.settings().unread_view);
+        let stream = WhileRead::new(InTurns::new(stream), self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }
 

@@ -22,11 +22,13 @@ const _: () = assert!(2 * TXN_DEPTH_MAX + 4 < 100);
 /// share the thread are not held up.
 pub const INLINE_READ_KEYS: u64 = 256;
 
-/// Bytes of key-values that one step of a read collects. About a millisecond of work.
-pub const READ_STEP_BYTES: usize = 512 << 10;
+/// Bytes of key-values that one step of a read collects. Some 100 µs of work: a put whose connection
+/// shares the thread waits no longer.
+pub const READ_STEP_BYTES: usize = 128 << 10;
 
-/// Bytes of key-values in one message of a range stream. Two of them are in memory at most.
-pub const STREAM_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of key-values in one message of a range stream, and of one step of its work. Two of them are
+/// in memory at most.
+pub const STREAM_CHUNK_BYTES: usize = 128 << 10;
 
 /// Bytes of the first message of a range stream: small, so that the client can begin.
 pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;

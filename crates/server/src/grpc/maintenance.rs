@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::response;
 use super::drain::UntilDrained;
+use super::in_turns::InTurns;
 use super::snapshot::{self, Snapshot};
 use super::status::{EtcdError, unknown_method};
 use super::unread::WhileRead;
@@ -26,7 +27,7 @@ const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
 
 #[tonic::async_trait]
 impl Maintenance for Shell {
-    type SnapshotStream = UntilDrained<WhileRead<Snapshot>>;
+    type SnapshotStream = UntilDrained<WhileRead<InTurns<Snapshot>>>;
 
     async fn alarm(
         &self,
@@ -121,7 +122,7 @@ impl Maintenance for Shell {
         let cluster = ClusterId(self.handle.header().cluster_id);
         let checkpoint = snapshot::begin(view, cluster).await?;
         let snapshot = Snapshot::new(checkpoint, permit);
-        let snapshot = WhileRead::new(snapshot, self.handle.settings().unread_view);
+        let snapshot = WhileRead::new(InTurns::new(snapshot), self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(snapshot, &self.shutdown.closed)))
     }
 

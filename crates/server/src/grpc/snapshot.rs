@@ -27,6 +27,7 @@ use super::STORAGE_VERSION;
 use super::limits::{SNAPSHOT_BLOCK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_MESSAGE_BYTES};
 use super::permit::Permit;
 use super::status::EtcdError;
+use crate::background;
 
 /// A copy of the data on its way out.
 pub(crate) struct Checkpoint {
@@ -49,8 +50,7 @@ pub(crate) async fn begin(
             tracing::error!(error, "failed to read a snapshot for a client");
         }
     };
-    let thread = std::thread::Builder::new().name("snapshot-rpc".to_owned()).spawn(copy);
-    if let Err(error) = thread {
+    if let Err(error) = background::spawn("snapshot-rpc", copy) {
         let error: &dyn std::error::Error = &error;
         tracing::error!(error, "failed to start a thread for a snapshot");
         return Err(EtcdError::SnapshotCut);

@@ -12,6 +12,11 @@ use super::accept::{Dealer, Dealt, Socket, accept};
 use super::connection::Server;
 use super::{Door, ListenSettings, Shutdown};
 
+/// Tasks that a thread runs before it looks at its sockets and at answers of other threads again. The
+/// library's number, 61, is for short tasks: behind a few long lists a put would wait for ten
+/// milliseconds to be seen.
+const TASKS_PER_LOOK: u32 = 8;
+
 /// Threads that serve. They end when the shutdown says so and the connections have ended.
 #[derive(Debug)]
 pub struct Frontend {
@@ -41,7 +46,11 @@ impl Frontend {
         let mut accepting = Some((bound, dealer, shutdown.draining.clone()));
         let mut threads = Vec::with_capacity(settings.threads);
         for (number, connections) in receivers.into_iter().enumerate() {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(TASKS_PER_LOOK)
+                .global_queue_interval(TASKS_PER_LOOK)
+                .build()?;
             let (servers, accepting) = (Arc::clone(&servers), accepting.take());
             let run = move || {
                 if let Some((bound, dealer, draining)) = accepting {

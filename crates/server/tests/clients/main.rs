@@ -1,17 +1,21 @@
-//! The same Go program against MetaStore and against etcd: the same lines, or the test says which.
+//! The same client program against MetaStore and against etcd: the same lines, or the test says which.
 //!
 //! ```text
 //! compat/clientcheck ──┬──▶ etcd      ──▶ lines ─┐
 //!   (etcd's client)    └──▶ metastore ──▶ lines ─┴─▶ must be equal
+//!
+//! compat/clients/* ────┬──▶ etcd      ──▶ lines ─┐
+//!   (other languages)  └──▶ metastore ──▶ lines ─┴─▶ must be those of story.txt
 //! ```
 //!
-//! The program uses everything that applications use: keys, transactions, streams, watches over a
-//! restart, leases, recipes, layers; and it sends by hand what no client library would. A line that
-//! begins with `@` asks for something to be done to the server, for example `@restart`.
+//! The Go program, `clientcheck`, uses everything that applications use: keys, transactions, streams,
+//! watches over a restart, leases, recipes, layers; and it sends by hand what no client library would.
+//! The programs in other languages tell one story in the same words: `story`.
+//! A line that begins with `@` asks for something to be done to the server, for example `@restart`.
 //!
-//! Where Go is absent the tests say so and are skipped; with `METASTORE_REQUIRE_GO=1` they fail
-//! instead. `METASTORE_SESSION_SUBJECT=/path/to/binary` puts another server in the place of ours:
-//! with etcd itself there, every scene passes.
+//! A program whose language is not installed says so and is skipped; with `METASTORE_REQUIRE_TOOLS=1`
+//! it fails instead. `METASTORE_SESSION_SUBJECT=/path/to/binary` puts another server in the place of
+//! ours: with etcd itself there, every scene passes.
 
 #![allow(dead_code, reason = "the modules are shared with the comparison, which uses all of them")]
 
@@ -25,6 +29,7 @@ mod binaries;
 mod member;
 #[path = "../compat/process.rs"]
 mod process;
+mod story;
 
 use binaries::Binaries;
 use member::Member;
@@ -36,8 +41,14 @@ const END: &str = "@end";
 /// Plays the scenes against both servers.
 fn compare(scenes: &[&str]) {
     let Some(binaries) = binaries::find() else { return };
-    let expected = play(binaries, &binaries.etcd, scenes);
-    let actual = play(binaries, &binaries.subject, scenes);
+    let command = |member: &Member| {
+        let mut command = Command::new(program(binaries));
+        command.args(["-endpoint", &member.endpoint(), "-pid", &member.pid().to_string()]);
+        command.args(scenes);
+        command
+    };
+    let expected = play(&binaries.etcd, command);
+    let actual = play(&binaries.subject, command);
     if let Some(difference) = difference(&expected, &actual) {
         panic!("{scenes:?}:\n{difference}");
     }
@@ -50,18 +61,18 @@ fn difference(expected: &[String], actual: &[String]) -> Option<String> {
     let before = expected[..at].last().map_or("the beginning", String::as_str);
     let line = |lines: &[String]| lines.get(at).map_or("(nothing)".to_owned(), Clone::clone);
     Some(format!(
-        "line {} after: {before}\n   etcd: {}\nsubject: {}",
+        "line {} after: {before}\nexpected: {}\n  actual: {}",
         at + 1,
         line(expected),
         line(actual)
     ))
 }
 
-fn play(binaries: &Binaries, server: &Path, scenes: &[&str]) -> Vec<String> {
+/// Starts the server and the program, does what the program asks for, and gives its lines.
+fn play(server: &Path, command: impl Fn(&Member) -> Command) -> Vec<String> {
     let mut member = Member::start(server, &[]);
     let endpoint = member.endpoint();
-    let mut command = Command::new(program(binaries));
-    command.args(["-endpoint", &endpoint, "-pid", &member.pid().to_string()]).args(scenes);
+    let mut command = command(&member);
     let mut client = Running::start(&mut command, Follow::Stdout).expect("the program starts");
     let mut lines = Vec::new();
     loop {
@@ -101,7 +112,7 @@ fn watches_and_leases() {
 
 #[test]
 fn recipes_and_layers() {
-    compare(&["recipes", "layers"]);
+    compare(&["recipes", "layers", "naming"]);
 }
 
 #[test]
@@ -129,7 +140,7 @@ fn the_first_difference_is_told_with_what_came_before() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(difference(&lines("a\nb"), &lines("a\nb")), None);
     let told = difference(&lines("a\nb\nc"), &lines("a\nx\nc")).expect("they differ");
-    assert_eq!(told, "line 2 after: a\n   etcd: b\nsubject: x");
+    assert_eq!(told, "line 2 after: a\nexpected: b\n  actual: x");
     let told = difference(&lines("a"), &lines("")).expect("they differ");
-    assert_eq!(told, "line 1 after: the beginning\n   etcd: a\nsubject: (nothing)");
+    assert_eq!(told, "line 1 after: the beginning\nexpected: a\n  actual: (nothing)");
 }

@@ -1,4 +1,8 @@
 //! Where the programs are: etcd and etcdctl from `compat/build`, the subject from this build.
+//!
+//! A tool that a build needs and this machine lacks, Go for example, skips what depends on it, which is
+//! said on standard error. With `METASTORE_REQUIRE_TOOLS=1` it is a failure instead: so continuous
+//! integration cannot become green by testing less.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,20 +33,20 @@ pub(crate) fn find() -> Option<&'static Binaries> {
     FOUND.get_or_init(build).as_ref()
 }
 
-fn build() -> Option<Binaries> {
-    let output = Command::new(checkout().join("compat/build"))
-        .output()
-        .expect("compat/build is part of the checkout and bash is installed");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(GO_IS_ABSENT) {
-        let required = std::env::var_os("METASTORE_REQUIRE_GO").is_some();
-        assert!(!required, "METASTORE_REQUIRE_GO is set, but: {complaint}");
-        // Past the capture of the test harness: a skipped comparison must not look like a passed one.
-        let _ = writeln!(std::io::stderr(), "SKIPPED comparison with etcd: {}", complaint.trim());
-        return None;
+/// The same with the etcdctl 3.4 of Debian's package `etcd-client` in the place of the current one.
+#[allow(dead_code, reason = "the client programs do not ask for it")]
+pub(crate) fn find_with_older_etcdctl() -> Option<Binaries> {
+    let binaries = find()?;
+    let version = Command::new("etcdctl").arg("version").env("ETCDCTL_API", "3").output();
+    let is_older = version.is_ok_and(|output| output.stdout.starts_with(b"etcdctl version: 3.4."));
+    if !is_older {
+        return skipped("there is no etcdctl 3.4 (Debian 12: etcd-client)");
     }
-    assert!(output.status.success(), "compat/build failed:\n{complaint}");
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    Some(Binaries { etcdctl: "etcdctl".into(), ..binaries.clone() })
+}
+
+fn build() -> Option<Binaries> {
+    let folder = built("compat/build", &[])?;
     let subject = std::env::var_os("METASTORE_SESSION_SUBJECT")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_metastore").into());
     Some(Binaries {
@@ -53,5 +57,28 @@ fn build() -> Option<Binaries> {
     })
 }
 
-/// How `compat/build` says that it has no Go.
-const GO_IS_ABSENT: i32 = 3;
+/// Runs a build script of the checkout and gives the path that it prints.
+pub(crate) fn built(script: &str, arguments: &[&str]) -> Option<PathBuf> {
+    let output = Command::new(checkout().join(script))
+        .args(arguments)
+        .output()
+        .expect("the script is part of the checkout and bash is installed");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(TOOL_IS_ABSENT) {
+        return skipped(complaint.trim());
+    }
+    assert!(output.status.success(), "{script} {arguments:?} failed:\n{complaint}");
+    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// How a build script says that it lacks a tool.
+const TOOL_IS_ABSENT: i32 = 3;
+
+/// Says that a test is skipped, and why; fails where nothing may be.
+pub(crate) fn skipped<T>(why: &str) -> Option<T> {
+    let required = std::env::var_os("METASTORE_REQUIRE_TOOLS").is_some();
+    assert!(!required, "METASTORE_REQUIRE_TOOLS is set, but: {why}");
+    // Past the capture of the test harness: a skipped comparison must not look like a passed one.
+    let _ = writeln!(std::io::stderr(), "SKIPPED comparison with etcd: {why}");
+    None
+}

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Both etcd and etcdctl are built from their published Go modules by `compat/build`. Where Go is
-//! absent the tests say so and are skipped; with `METASTORE_REQUIRE_GO=1` they fail instead.
+//! absent the tests say so and are skipped; with `METASTORE_REQUIRE_TOOLS=1` they fail instead.
+//! The sessions are played a second time through the etcdctl 3.4 that Debian ships, where there is one.
 //!
 //! The subject is the `metastore` binary of this build. `METASTORE_SESSION_SUBJECT=/path/to/binary`
 //! puts another one in its place: with etcd itself there, every session passes.

@@ -6,6 +6,7 @@
 //! | the client's own address | etcdctl's log, `LocalAddr` | `LOCAL` |
 //! | wall clock | etcdctl's log, `"ts"` | `_` |
 //! | an address in memory | etcdctl's log, `etcd-endpoints://0x…` | `_` |
+//! | a name by chance | the log of etcdctl 3.4, `endpoint://client-…` | `_` |
 //! | how long it took | `took`, `Took`: decimals with a unit | `_` |
 //! | seconds left of a lease | `remaining(…)`, `"ttl"`, `"TTL" : ` of `lease timetolive` | `_` |
 //! | raft term and index | headers, endpoint status | `_` |
@@ -96,6 +97,7 @@ const NUMBERS: &[&str] = &[
 const WORDS: &[&str] = &[
     "\"ts\":\"",
     "etcd-endpoints://",
+    "endpoint://client-",
     "took = ",
     "took ",
     "\"took\":\"",

@@ -1,11 +1,16 @@
-//! Each session of `compat/session`, against etcd and against the subject.
+//! Each session of `compat/session`, against etcd and against the subject with each of its engines: once
+//! through the etcdctl of etcd's own version and once through 3.4, which Debian ships and many scripts
+//! still call. What the older program shows differently it shows differently of both.
+
+use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::binaries::{self, Binaries, checkout};
 use crate::runner::play;
 use crate::script::{Step, parse};
 use crate::transcript::difference;
 
-/// One test for each session file, and a test that none is forgotten.
+/// Two tests for each session file, and a test that none is forgotten.
 macro_rules! sessions {
     ($($name:ident)*) => {
         $(
@@ -16,6 +21,17 @@ macro_rules! sessions {
                 }
             }
         )*
+
+        mod through_etcdctl_3_4 {
+            $(
+                #[test]
+                fn $name() {
+                    if let Some(binaries) = super::binaries::find_with_older_etcdctl() {
+                        super::compare(&binaries, stringify!($name));
+                    }
+                }
+            )*
+        }
 
         #[test]
         fn every_session_file_has_its_test() {
@@ -56,17 +72,30 @@ fn read(name: &str) -> Vec<Step> {
 
 fn compare(binaries: &Binaries, name: &str) {
     let steps = read(name);
-    let (reference, subject) = std::thread::scope(|scope| {
+    let engines = engines(binaries);
+    let (reference, subjects) = std::thread::scope(|scope| {
         let reference = scope.spawn(|| play(binaries, &binaries.etcd, &[], &steps));
-        let subject = play(binaries, &binaries.subject, &[], &steps);
-        (reference.join().expect("etcd plays the session"), subject)
+        let subjects =
+            engines.map(|flags| (flags, play(binaries, &binaries.subject, flags, &steps)));
+        let subjects: Vec<_> = subjects.collect();
+        (reference.join().expect("etcd plays the session"), subjects)
     });
     if std::env::var_os("METASTORE_SESSION_SHOW").is_some() {
         eprintln!("{}", reference.join("\n"));
     }
-    if let Some(difference) = difference(&reference, &subject) {
-        panic!("{name}.session: the servers differ\n{difference}");
+    for (flags, subject) in subjects {
+        if let Some(difference) = difference(&reference, &subject) {
+            panic!("{name}.session: the servers differ, ours with {flags:?}\n{difference}");
+        }
     }
+}
+
+/// The flags for each engine of the subject. What somebody else has put there has one of its own.
+fn engines(binaries: &Binaries) -> impl Iterator<Item = &'static [String]> {
+    static ROCKSDB: LazyLock<[String; 1]> = LazyLock::new(|| ["--engine=rocksdb".to_owned()]);
+    let is_ours = binaries.subject == Path::new(env!("CARGO_BIN_EXE_metastore"));
+    let rocksdb = (is_ours && cfg!(feature = "rocksdb")).then(|| &ROCKSDB[..]);
+    std::iter::once(&[][..]).chain(rocksdb)
 }
 
 #[test]

@@ -275,8 +275,10 @@ fn a_member_that_fell_back_writes_sound_snapshots_and_starts_from_them() {
         }
     });
     let snap = copy.data().join("snap");
-    assert_eq!(files(&snap, ".damaged").len(), 2, "they are kept, under another name");
-    assert!(!files(&snap, ".snap").is_empty(), "and others are written");
+    let sound = files(&snap, ".snap").len();
+    assert!(sound > 0, "others are written");
+    // They are kept under another name until as many sound ones as are ever kept are there.
+    assert!(files(&snap, ".damaged").len() == 2 || sound == 2);
     for _ in 0..2 {
         member.kill();
         member.must_start();
@@ -380,7 +382,7 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The files of a folder whose names end so, in order.
-fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("list a folder");
     let mut found: Vec<PathBuf> =
         entries.map(|entry| entry.expect("list a folder").path()).collect();
@@ -389,7 +391,7 @@ fn files(folder: &Path, kind: &str) -> Vec<PathBuf> {
     found
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).expect("make a folder");
     for path in files(from, "") {
         let target = to.join(path.file_name().expect("it was listed"));

@@ -15,7 +15,38 @@ use crate::support::{Member, PATIENCE, block_on};
 use crate::verify::{Checked, Promises};
 
 const SEED: u64 = 0x5eed_c4a5;
+/// With the kill at the end of each there are twice as many kills.
 const CYCLES: u64 = 52;
+
+/// What is killed.
+#[derive(Clone, Copy)]
+pub(crate) struct Engine {
+    pub(crate) flags: &'static [&'static str],
+    /// Where its state is saved, and in what kind of files.
+    saves: (&'static str, &'static str),
+    /// Saves that a run sees at least.
+    saves_min: usize,
+    /// Whether writes are refused while the disk has room left, for the engine's own files.
+    pub(crate) keeps_room: bool,
+}
+
+pub(crate) const MEMORY: Engine =
+    Engine { flags: &[], saves: ("snap", ".snap"), saves_min: 6, keeps_room: false };
+
+/// With buffers that are soon full, so that flushes and compactions come between the kills.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKSDB: Engine = Engine {
+    flags: &[
+        "--engine=rocksdb",
+        "--rocksdb-write-buffer-bytes=1048576",
+        "--rocksdb-cache-bytes=8388608",
+        // Values of one letter would never fill a disk.
+        "--rocksdb-compression=none",
+    ],
+    saves: ("rocksdb", ".sst"),
+    saves_min: 50,
+    keeps_room: true,
+};
 
 /// Small files, so that snapshots, cuts of the log and used segments come between the kills.
 pub(crate) const SMALL: [&str; 4] =
@@ -23,9 +54,19 @@ pub(crate) const SMALL: [&str; 4] =
 const LARGE: [&str; 2] = ["--log-segment-bytes", "3145728"];
 
 #[test]
-fn nothing_acknowledged_is_lost_by_killing_the_member_fifty_times_under_load() {
+fn nothing_acknowledged_is_lost_by_killing_the_member_a_hundred_times() {
+    keeps_its_promises(MEMORY);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn nothing_acknowledged_is_lost_by_killing_a_member_with_rocksdb_a_hundred_times() {
+    keeps_its_promises(ROCKSDB);
+}
+
+fn keeps_its_promises(engine: Engine) {
     let folder = tempfile::tempdir().expect("make a temporary folder");
-    let mut run = Run::new(&folder.path().join("data"));
+    let mut run = Run::new(&folder.path().join("data"), engine);
     run.say(&format!("seed {:#x}, {} cycles", run.seed, run.cycles));
     for cycle in 0..run.cycles {
         run.cycle(cycle);
@@ -36,9 +77,20 @@ fn nothing_acknowledged_is_lost_by_killing_the_member_fifty_times_under_load() {
 /// Nothing is promised yet, and whatever the attempt has left must not be in the way of the next.
 #[test]
 fn a_member_killed_while_it_founds_its_cluster_starts_at_the_next_attempt() {
+    starts_at_the_next_attempt(MEMORY);
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_member_with_rocksdb_killed_while_it_founds_its_cluster_starts_at_the_next_attempt() {
+    starts_at_the_next_attempt(ROCKSDB);
+}
+
+fn starts_at_the_next_attempt(engine: Engine) {
     for changes in 1..=10 {
         let folder = tempfile::tempdir().expect("make a temporary folder");
-        let mut member = Member::new(&folder.path().join("data"), &SMALL);
+        let flags = [engine.flags, &SMALL[..]].concat();
+        let mut member = Member::new(&folder.path().join("data"), &flags);
         kill_after_changes(&mut member, changes);
         member.must_start();
         let mut promises = Promises::default();
@@ -51,13 +103,15 @@ fn a_member_killed_while_it_founds_its_cluster_starts_at_the_next_attempt() {
 }
 
 struct Run {
+    engine: Engine,
     seed: u64,
     cycles: u64,
     rng: fastrand::Rng,
     member: Member,
     promises: Promises,
     kills: u64,
-    snapshots: BTreeSet<String>,
+    /// Files of saved state.
+    saves: BTreeSet<String>,
     first_segments: BTreeSet<String>,
     recycled: usize,
     total: Checked,
@@ -65,16 +119,17 @@ struct Run {
 }
 
 impl Run {
-    fn new(data_dir: &Path) -> Run {
+    fn new(data_dir: &Path, engine: Engine) -> Run {
         let seed = variable("METASTORE_CRASH_SEED").unwrap_or(SEED);
         Run {
+            engine,
             seed,
             cycles: variable("METASTORE_CRASH_CYCLES").unwrap_or(CYCLES),
             rng: fastrand::Rng::with_seed(seed),
-            member: Member::new(data_dir, &SMALL),
+            member: Member::new(data_dir, &[]),
             promises: Promises::default(),
             kills: 0,
-            snapshots: BTreeSet::new(),
+            saves: BTreeSet::new(),
             first_segments: BTreeSet::new(),
             recycled: 0,
             total: Checked::default(),
@@ -90,7 +145,8 @@ impl Run {
     /// Start, write, kill, start, check.
     fn cycle(&mut self, cycle: u64) {
         let is_small = self.rng.bool();
-        self.member.set_flags(if is_small { &SMALL } else { &LARGE });
+        let sizes = if is_small { &SMALL[..] } else { &LARGE };
+        self.member.set_flags(&[self.engine.flags, sizes].concat());
         if self.rng.u8(..4) == 0 {
             self.kill_while_it_starts();
         }
@@ -118,6 +174,7 @@ impl Run {
             assert!(again.hash_compared, "nothing was compacted in between");
         }
         self.member.kill();
+        self.kills += 1;
     }
 
     fn check(&mut self, cycle: u64, compacted: Option<(i64, bool)>) -> Checked {
@@ -146,7 +203,8 @@ impl Run {
         let (tenths, from) = if is_small { (9, newest - 20) } else { (1, oldest.midpoint(newest)) };
         let compact = newest > oldest && self.rng.u8(..10) < tenths;
         let compact_at = compact.then(|| self.rng.i64(from.max(oldest)..newest));
-        let kill_in = (is_small && self.rng.bool()).then(|| self.member.data_dir().join("snap"));
+        let kill_in =
+            (is_small && self.rng.bool()).then(|| self.member.data_dir().join(self.engine.saves.0));
         Plan {
             cycle,
             seed: self.rng.u64(..),
@@ -174,7 +232,7 @@ impl Run {
         let (snapshots, segments, spares) =
             (of("snap", ".snap"), of("log", ".wal"), of("log", ".spare"));
         assert!(snapshots.len() <= 3, "old snapshots are removed: {snapshots:?}");
-        self.snapshots.extend(snapshots);
+        self.saves.extend(of(self.engine.saves.0, self.engine.saves.1));
         self.first_segments.extend(segments.first().cloned());
         // One that is made anew is blank; one that was a segment keeps its bytes.
         let log = self.member.data_dir().join("log");
@@ -184,16 +242,17 @@ impl Run {
 
     /// A run without the events that it is about would prove little.
     fn must_have_been_worth_it(&self) {
-        let (snapshots, cuts) = (self.snapshots.len(), self.first_segments.len());
+        let (saves, cuts) = (self.saves.len(), self.first_segments.len());
         let Checked { writes_read, revision, .. } = self.total;
         self.say(&format!(
-            "{} kills, {revision} revisions, {writes_read} writes read back, {snapshots} snapshots, \
+            "{} kills, {revision} revisions, {writes_read} writes read back, {saves} files of saved state, \
              {cuts} beginnings of the log, {} segments recycled, {} hashes compared",
             self.kills, self.recycled, self.hashes_compared
         ));
         if self.cycles >= CYCLES {
-            assert!(self.kills >= 50, "{} kills", self.kills);
-            assert!(snapshots >= 6, "{snapshots} snapshots were written between kills");
+            assert!(self.kills >= 100, "{} kills", self.kills);
+            let least = self.engine.saves_min;
+            assert!(saves >= least, "{saves} files of saved state were written between kills");
             assert!(cuts >= 15, "the log began at {cuts} different segments");
             assert!(self.recycled >= 5, "{} segments were used again", self.recycled);
             assert!(self.hashes_compared >= 10, "{} hashes", self.hashes_compared);
@@ -204,7 +263,7 @@ impl Run {
 /// Starts a member and kills it when so many changes of the names in its directory were seen, or
 /// when it is ready, if that comes first.
 fn kill_after_changes(member: &mut Member, changes: u8) {
-    let folders = ["", "log", "snap"].map(|folder| member.data_dir().join(folder));
+    let folders = ["", "log", "snap", "rocksdb"].map(|folder| member.data_dir().join(folder));
     let all = || folders.each_ref().map(|folder| names(folder));
     let (mut seen, mut last) = (0, all());
     member.spawn();

@@ -10,8 +10,8 @@
 //!
 //! Every value is unique, so that each event of the history has at most one request that made it.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Kill after this many answers ...
     pub(crate) answers: u64,
-    /// ... or as soon as a file of this folder is being written.
+    /// ... or as soon as another file of data is being written into this folder.
     pub(crate) kill_in: Option<PathBuf>,
     /// Size of values.
     pub(crate) value_bytes: std::ops::Range<usize>,
@@ -96,6 +96,8 @@ struct Trigger {
     answers: AtomicU64,
     at: u64,
     kill_in: Option<PathBuf>,
+    /// The files of that folder before.
+    there_already: BTreeSet<PathBuf>,
     pulled: Notify,
     killed: AtomicBool,
 }
@@ -110,13 +112,20 @@ impl Trigger {
 
     fn is_being_written(&self) -> bool {
         let Some(folder) = &self.kill_in else { return false };
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| entry.path().extension().is_some_and(|e| e == "tmp"))
+        !data_files(folder).is_subset(&self.there_already)
     }
 
     fn killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }
+}
+
+/// Snapshots that are being written, and files of an engine.
+fn data_files(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path());
+    let is_data = |file: &PathBuf| file.extension().is_some_and(|e| e == "tmp" || e == "sst");
+    files.filter(is_data).collect()
 }
 
 /// Lets the clients loose on a running member and kills it as planned.
@@ -125,6 +134,7 @@ pub(crate) async fn run(member: &mut Member, plan: &Plan) -> Notes {
         answers: AtomicU64::new(0),
         at: plan.answers,
         kill_in: plan.kill_in.clone(),
+        there_already: plan.kill_in.as_deref().map(data_files).unwrap_or_default(),
         pulled: Notify::new(),
         killed: AtomicBool::new(false),
     });

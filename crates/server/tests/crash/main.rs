@@ -3,6 +3,7 @@
 //! ```text
 //! kills      clients write ─▶ kill -9 ─▶ start ─▶ replay by a watch, read back, leases ─▶ again
 //! damage     stop ─▶ cut, flip, remove ─▶ start: everything, a prefix, or a refusal that says why
+//! engine_files   the same for the files of RocksDB
 //! full_disk  a small disk ─▶ fill it ─▶ NOSPACE ─▶ make room ─▶ writes again
 //! ```
 //!
@@ -16,6 +17,8 @@
 mod support;
 
 mod damage;
+#[cfg(feature = "rocksdb")]
+mod engine_files;
 mod full_disk;
 mod keyspace;
 mod kills;

@@ -332,10 +332,7 @@ fn rank(section: u8) -> Option<usize> {
         SECTION_HEADER => Some(0),
         SECTION_HISTORY => Some(Table::ALL.len() + 1),
         SECTION_END => Some(Table::ALL.len() + 2),
-        _ => {
-            let table = Table::from_prefix(section).filter(|&table| table != Table::Keys)?;
-            Table::ALL.iter().position(|&other| other == table).map(|position| position + 1)
-        }
+        _ => Some(Table::from_prefix(section)?.position() + 1),
     }
 }
 

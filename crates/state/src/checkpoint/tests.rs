@@ -10,7 +10,7 @@ use super::writer::padding;
 use super::*;
 use crate::engine::forgetful::{ForgetfulEngine, Values};
 use crate::engine::memory::MemoryEngine;
-use crate::engine::samples::{applied, batches, dump, put, revision, tombstone};
+use crate::engine::samples::{applied, batches, dump, forget, put, revision, tombstone};
 use crate::engine::{Batch, Engine, EngineError, EngineView, Write};
 use crate::mvcc::record::Record;
 use crate::schema::Table;
@@ -403,14 +403,6 @@ impl EngineView for Uncounted {
 }
 
 #[test]
-fn rows_of_keys_do_not_travel() {
-    let keys = Write::Put(Table::Keys, "a".into(), "derived".into());
-    let source = engine_with(vec![keys, Write::Append(put(2, 0, "a", ""))]);
-    let without = engine_with(vec![Write::Append(put(2, 0, "a", ""))]);
-    assert_eq!(stream(source.view()), stream(without.view()));
-}
-
-#[test]
 fn meta_rows_come_last_and_only_after_a_sound_end() {
     let bytes = stream(tiny().view());
     let mut reader = CheckpointReader::new();
@@ -441,7 +433,7 @@ fn a_view_is_written_as_it_was_while_the_engine_goes_on() {
     let mut writer = CheckpointWriter::new(engine.view(), CLUSTER).expect("memory");
     let mut bytes = Vec::new();
     for main in 4.. {
-        let forget = Write::Forget(Version { main: Revision(main - 2), sub: 0 });
+        let forget = forget(&put(main - 2, 0, "z", "9"));
         let writes = vec![Write::Append(put(main, 0, "z", "9")), forget, revision(main)];
         engine.commit(Batch { writes }).expect("memory");
         match writer.next_chunk().expect("memory") {

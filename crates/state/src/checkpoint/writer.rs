@@ -152,8 +152,7 @@ impl CheckpointWriter {
     ) -> Result<Vec<u8>, EngineError> {
         let mut chunk = self.chunk_of_carried();
         let mut last = None;
-        // The rows of Keys are derived from the history.
-        if !is_full(&chunk) && table != Table::Keys {
+        if !is_full(&chunk) {
             let rows = &mut self.rows;
             self.view.scan(table, &from, &mut |key, value| {
                 *rows += 1;
@@ -281,7 +280,7 @@ fn read_header(view: &dyn EngineView, cluster: ClusterId) -> Result<CheckpointHe
     let mut header = CheckpointHeader::of_rows(cluster, rows).ok_or_else(malformed)?;
     // The row may be older than the newest change, which then says it.
     let from = Version::first_of(header.revision.next());
-    view.scan_history(from, HISTORY_END, &mut |record| {
+    view.scan_changes(from, HISTORY_END, &mut |record| {
         header.revision = record.revision();
         ControlFlow::Continue(())
     })?;
@@ -292,17 +291,13 @@ fn read_header(view: &dyn EngineView, cluster: ClusterId) -> Result<CheckpointHe
 fn count(view: &dyn EngineView) -> Result<ContentSize, EngineError> {
     let mut content = ContentSize::default();
     for (table, size) in Table::ALL.into_iter().zip(&mut content.tables) {
-        if table != Table::Keys {
-            view.scan(table, b"", &mut |key, value| {
-                size.entries += 1;
-                size.bytes += (key.len() + value.len()) as u64;
-                ControlFlow::Continue(())
-            })?;
-        }
+        view.scan(table, b"", &mut |key, value| {
+            size.add((key.len() + value.len()) as u64);
+            ControlFlow::Continue(())
+        })?;
     }
-    view.scan_history(Version::default(), HISTORY_END, &mut |record| {
-        content.history.entries += 1;
-        content.history.bytes += record.bytes().len() as u64;
+    view.scan_changes(Version::default(), HISTORY_END, &mut |record| {
+        content.history.add(record.wire_bytes());
         ControlFlow::Continue(())
     })?;
     Ok(content)
@@ -315,12 +310,7 @@ fn stream_bytes(content: &ContentSize) -> u64 {
         let bytes = size.bytes + size.entries * head_bytes as u64;
         bytes + bytes.div_ceil(PAYLOAD_BYTES_MAX as u64) * OVERHEAD
     };
-    let tables: u64 = Table::ALL
-        .iter()
-        .zip(&content.tables)
-        .filter(|(table, _)| **table != Table::Keys)
-        .map(|(_, size)| section(size, ROW_HEAD_BYTES))
-        .sum();
+    let tables: u64 = content.tables.iter().map(|size| section(size, ROW_HEAD_BYTES)).sum();
     let start = (PREAMBLE_BYTES + HEADER_BYTES) as u64 + OVERHEAD;
     let before_end = start + tables + section(&content.history, RECORD_HEAD_BYTES);
     before_end + OVERHEAD + END_BYTES as u64 + padding(before_end) as u64

@@ -1,7 +1,7 @@
 //! The memory engine: history and tables in copy-on-write trees.
 //!
 //! ```text
-//! MemoryEngine ── Arc<MemoryView> { history: CowTree<Record>, tables: [CowTree<Row>; 7], bytes }
+//! MemoryEngine ── Arc<MemoryView> { history: CowTree<Record>, tables: [CowTree<Row>; 6], bytes }
 //!                      └── view() hands out the same Arc; the next commit copies what it changes
 //! ```
 //!
@@ -11,9 +11,6 @@
 //!
 //! The engine has no disk. Its member survives through log and snapshot files alone, so that
 //! [`Engine::durable_index`] is always 0 and the log is cut by snapshots only.
-//!
-//! [`Table::Keys`] stays empty here: the key index is loaded from the history, which is in memory
-//! anyway. An engine that keeps values elsewhere derives that table from the records it is given.
 //!
 //! ```
 //! use state::engine::memory::MemoryEngine;
@@ -38,20 +35,11 @@ use std::sync::Arc;
 
 use crate::engine::cow_tree::{CowTree, Row};
 use crate::engine::{
-    Batch, ContentSize, Engine, EngineError, EngineSize, EngineView, SectionSize, Write,
+    Batch, ContentSize, Engine, EngineError, EngineSize, EngineView, Forgotten, Write,
 };
 use crate::mvcc::record::{Record, RecordKind};
 use crate::schema::Table;
 use crate::types::{LogIndex, Version};
-
-/// What an empty store reports: five pages of 4 KiB, about what etcd's empty database takes, so that
-/// quotas written for etcd mean the same here.
-const BASE_BYTES: u64 = 5 * 4096;
-
-/// Bytes of a history key; see `docs/adr/2026-11-21-table-and-key-schema.md`.
-const HISTORY_KEY_BYTES: u64 = 17;
-/// Bytes of the table's prefix in front of a row's key.
-const PREFIX_BYTES: u64 = 1;
 
 /// Keeps everything in memory. Cloning it gives a second engine in the same state, cheaply.
 #[derive(Clone, Default)]
@@ -103,11 +91,7 @@ impl Engine for MemoryEngine {
     /// once. Nodes and allocator overhead are not counted: the quota is about data, and the same data
     /// must count the same on every member.
     fn size(&self) -> EngineSize {
-        let content = &self.now.content;
-        let rows: u64 =
-            content.tables.iter().map(|table| table.bytes + table.entries * PREFIX_BYTES).sum();
-        let history = content.history.bytes + content.history.entries * HISTORY_KEY_BYTES;
-        let bytes = BASE_BYTES + rows + history;
+        let bytes = self.now.content.data_bytes();
         EngineSize { total_bytes: bytes, in_use_bytes: bytes }
     }
 }
@@ -116,23 +100,23 @@ impl MemoryView {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Append(record) => self.append(record),
-            Write::Forget(version) => {
+            Write::Forget(Forgotten { version, .. }) => {
                 if let Some(record) = self.history.remove(&version) {
-                    self.content.history.take(record.bytes().len());
+                    self.content.history.take(record.bytes().len() as u64);
                 }
             }
             Write::Put(table, key, value) => {
-                let at = position(table);
+                let at = table.position();
                 let size = &mut self.content.tables[at];
-                size.add(key.len() + value.len());
+                size.add((key.len() + value.len()) as u64);
                 if let Some(old) = self.tables[at].insert(Row { key, value }) {
-                    size.take(old.key.len() + old.value.len());
+                    size.take((old.key.len() + old.value.len()) as u64);
                 }
             }
             Write::Delete(table, key) => {
-                let at = position(table);
+                let at = table.position();
                 if let Some(old) = self.tables[at].remove(&key) {
-                    self.content.tables[at].take(old.key.len() + old.value.len());
+                    self.content.tables[at].take((old.key.len() + old.value.len()) as u64);
                 }
             }
         }
@@ -148,7 +132,7 @@ impl MemoryView {
             let last = last.version();
             assert!(last < version, "history went from {last:?} to {version:?}");
         }
-        self.content.history.add(record.bytes().len());
+        self.content.history.add(record.bytes().len() as u64);
         self.history.insert(record);
     }
 }
@@ -171,7 +155,7 @@ impl EngineView for MemoryView {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<bytes::Bytes>, EngineError> {
-        Ok(self.tables[position(table)].get(key).map(|row| row.value.clone()))
+        Ok(self.tables[table.position()].get(key).map(|row| row.value.clone()))
     }
 
     fn scan(
@@ -181,30 +165,13 @@ impl EngineView for MemoryView {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         let _stopped_early =
-            self.tables[position(table)].scan(from, &mut |row| visit(&row.key, &row.value));
+            self.tables[table.position()].scan(from, &mut |row| visit(&row.key, &row.value));
         Ok(())
     }
 
     fn content_size(&self) -> Option<ContentSize> {
         Some(self.content)
     }
-}
-
-impl SectionSize {
-    fn add(&mut self, bytes: usize) {
-        self.entries += 1;
-        self.bytes += bytes as u64;
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.entries -= 1;
-        self.bytes -= bytes as u64;
-    }
-}
-
-/// Where [`Table::ALL`] has it.
-fn position(table: Table) -> usize {
-    Table::ALL.iter().position(|&other| other == table).expect("ALL lists every table")
 }
 
 #[cfg(test)]

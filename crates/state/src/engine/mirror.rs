@@ -18,8 +18,7 @@
 //!
 //! For tests and the simulator. A difference is a broken invariant of ours, hence a panic that names
 //! both answers. What it does not do: it keeps what a scan visits until the second engine has shown
-//! the same, so that a scan of everything takes memory for references to everything. [`Table::Keys`]
-//! is not for reading through a mirror: each engine derives it in its own way.
+//! the same, so that a scan of everything takes memory for references to everything.
 
 use std::fmt::Debug;
 use std::ops::ControlFlow;
@@ -117,6 +116,25 @@ impl EngineView for MirrorView {
             })
         })?;
         visited.finish("scan_history", &(from, until));
+        Ok(())
+    }
+
+    fn scan_changes(
+        &self,
+        from: Version,
+        until: Version,
+        visit: &mut dyn FnMut(&Record) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let mut visited = Visited::default();
+        self.first
+            .scan_changes(from, until, &mut |record| visited.see(record.clone(), visit(record)))?;
+        self.second.scan_changes(from, until, &mut |record| {
+            visited.compare("scan_changes", &(from, until), |expected| {
+                let (expected, record) = (expected.without_value(), record.without_value());
+                Shown::of(&expected) == Shown::of(&record)
+            })
+        })?;
+        visited.finish("scan_changes", &(from, until));
         Ok(())
     }
 

@@ -42,6 +42,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::engine::Forgotten;
 use crate::mvcc::record::Record;
 use crate::types::{KeyRange, Revision, Version};
 
@@ -79,7 +80,7 @@ pub struct KeyIndex {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
     /// Changes that nobody can read any more, for the engine to forget.
-    pub dropped: Vec<Version>,
+    pub dropped: Vec<Forgotten>,
     /// Everything superseded at or below this revision has been dropped: by this slice and the ones
     /// before it.
     pub done: bool,
@@ -208,10 +209,10 @@ impl KeyIndex {
             if let Some(record) = self.garbage.next_cut(floor) {
                 let previous = record.cut().expect("what was superseded is cut off once");
                 // A deletion is dropped by its burial, sooner or later than this.
-                dropped.extend(previous.is_put().then(|| previous.version()));
+                dropped.extend(previous.is_put().then(|| Forgotten::of(&previous)));
             } else if let Some(tombstone) = self.garbage.next_burial(floor, compacted) {
                 self.bury(&tombstone);
-                dropped.push(tombstone.version());
+                dropped.push(Forgotten::of(&tombstone));
             } else {
                 ended = true;
                 break;

@@ -21,6 +21,11 @@ pub trait Keys {
     /// How many keys of `range` are live.
     fn count(&self, range: &KeyRange) -> u64;
 
+    /// The same for a list that is read in pages.
+    fn count_page(&self, range: &KeyRange) -> u64 {
+        self.count(range)
+    }
+
     /// Visits the live keys of `range` in ascending order.
     fn scan(&self, range: &KeyRange, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>);
 
@@ -42,6 +47,10 @@ impl Keys for ReadView {
 
     fn count(&self, range: &KeyRange) -> u64 {
         self.index().count(range)
+    }
+
+    fn count_page(&self, range: &KeyRange) -> u64 {
+        self.pages().count(self.index(), range)
     }
 
     fn scan(&self, range: &KeyRange, visit: &mut dyn FnMut(&Record) -> ControlFlow<()>) {

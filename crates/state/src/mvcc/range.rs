@@ -96,7 +96,7 @@ pub fn range_of(keys: &dyn Keys, query: &Range) -> Result<RangeOutcome, EngineEr
     let range = query.keys();
     let revision = keys.store_revision();
     if query.count_only {
-        let count = count(keys, &range);
+        let count = signed_count(keys.count(&range));
         return Ok(RangeOutcome { revision, kvs: Vec::new(), more: false, count });
     }
     let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0);
@@ -104,7 +104,7 @@ pub fn range_of(keys: &dyn Keys, query: &Range) -> Result<RangeOutcome, EngineEr
     let fetch = if whole { None } else { limit };
     let mut records = collect(keys, &range, fetch);
     let count = match fetch {
-        Some(limit) if records.len() > limit => count(keys, &range),
+        Some(limit) if records.len() > limit => signed_count(keys.count_page(&range)),
         _ => i64::try_from(records.len()).expect("fewer than 2^63 keys"),
     };
     records.retain(|record| passes(record, query));
@@ -120,8 +120,8 @@ pub fn range_of(keys: &dyn Keys, query: &Range) -> Result<RangeOutcome, EngineEr
     Ok(RangeOutcome { revision, kvs, more, count })
 }
 
-fn count(keys: &dyn Keys, range: &KeyRange) -> i64 {
-    i64::try_from(keys.count(range)).expect("fewer than 2^63 keys")
+fn signed_count(keys: u64) -> i64 {
+    i64::try_from(keys).expect("fewer than 2^63 keys")
 }
 
 /// Key order is what the index gives: nothing to sort.
@@ -237,6 +237,8 @@ pub struct RangeCursor {
     rest: Option<KeyRange>,
     /// Keys that the limit still allows.
     left: Option<u64>,
+    /// Keys that have gone out.
+    passed: u64,
 }
 
 /// One step of a [`RangeCursor`].
@@ -257,7 +259,7 @@ impl RangeCursor {
         let view = reader.view_for(query.revision)?;
         let left = u64::try_from(query.limit).ok().filter(|limit| *limit > 0);
         let rest = Some(query.keys());
-        Ok(RangeCursor { view, query, rest, left })
+        Ok(RangeCursor { view, query, rest, left, passed: 0 })
     }
 
     /// The next keys: at most about `max_bytes` of them, but at least one unless the range ends.
@@ -270,7 +272,8 @@ impl RangeCursor {
         let mut chunk = RangeChunk::default();
         let Some(rest) = self.rest.take() else { return Ok(chunk) };
         if self.query.count_only {
-            chunk.end = Some(self.totals());
+            let count = self.view.count(&self.query.keys());
+            chunk.end = Some(self.totals(count, false));
             return Ok(chunk);
         }
         let (mut bytes, mut left, mut more) = (0, self.left, false);
@@ -303,12 +306,16 @@ impl RangeCursor {
             return Err(error);
         }
         self.left = left;
+        self.passed += chunk.kvs.len() as u64;
         match (end, next_start) {
             (ScanEnd::Budget(start), _) | (ScanEnd::Stopped, Some(start)) => {
                 self.rest = Some(KeyRange { start, end: rest.end });
             }
             (ScanEnd::Done | ScanEnd::Stopped, _) => {
-                chunk.end = Some(RangeOutcome { more, ..self.totals() });
+                // Who has passed every key has counted them.
+                let keys = self.query.keys();
+                let count = if more { self.view.count_page(&keys) } else { self.passed };
+                chunk.end = Some(self.totals(count, more));
             }
         }
         Ok(chunk)
@@ -320,12 +327,12 @@ impl RangeCursor {
         self.view.revision()
     }
 
-    fn totals(&self) -> RangeOutcome {
+    fn totals(&self, count: u64, more: bool) -> RangeOutcome {
         RangeOutcome {
             revision: self.view.store_revision(),
             kvs: Vec::new(),
-            more: false,
-            count: count(&self.view, &self.query.keys()),
+            more,
+            count: signed_count(count),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```text
 //! put        key=1 create_revision=2 mod_revision=3 version=4 value=5 lease=6
 //! tombstone  key=1
-//! stored     as put, without the value: the engine has it
+//! stored     as put, with the length of the value in its place: the engine has it
 //! ```
 //!
 //! Newest first, the versions of a key form a chain through [`Record::previous`]; a sweep cuts the
@@ -76,13 +76,22 @@ impl Record {
     /// A put whose bytes hold the value. `sub` is its place in its transaction.
     #[must_use]
     pub fn put(sub: u32, key: &[u8], fields: PutFields, value: &[u8]) -> Record {
-        Record::encode(sub, RecordKind::Resident, key, Some(fields), value)
+        let bytes = wire::encode(key, fields, &wire::Value::Here(value));
+        let version = Version { main: fields.mod_revision, sub };
+        Record::from_parts(version, RecordKind::Resident, &bytes)
     }
 
-    /// The same put when the engine keeps the value.
+    /// The same change without its value, if it has one: the engine keeps that.
     #[must_use]
-    pub fn stored(sub: u32, key: &[u8], fields: PutFields) -> Record {
-        Record::encode(sub, RecordKind::Stored, key, Some(fields), b"")
+    pub fn without_value(&self) -> Record {
+        if self.kind() != RecordKind::Resident {
+            // A copy: the links of a record belong to one index.
+            return Record::from_parts(self.version(), self.kind(), self.bytes());
+        }
+        let parsed = self.parsed();
+        let length = self.value().len() as u64;
+        let bytes = wire::encode(parsed.key, parsed.fields, &wire::Value::Elsewhere(length));
+        Record::from_parts(self.version(), RecordKind::Stored, &bytes)
     }
 
     /// A deletion.
@@ -100,8 +109,9 @@ impl Record {
     /// if they disagree with `version`.
     pub fn from_wire(version: Version, tombstone: bool, bytes: &[u8]) -> Result<Record, BadRecord> {
         let parsed = wire::parse(bytes).ok_or(BadRecord { version })?;
+        let wire::Value::Here(value) = parsed.value else { return Err(BadRecord { version }) };
         let consistent = if tombstone {
-            parsed.fields == wire::ZERO && parsed.value.is_empty()
+            parsed.fields == wire::ZERO && value.is_empty()
         } else {
             parsed.fields.mod_revision == version.main && parsed.fields.version > 0
         };
@@ -112,22 +122,26 @@ impl Record {
         Ok(Record::from_parts(version, kind, bytes))
     }
 
-    fn encode(
-        sub: u32,
-        kind: RecordKind,
-        key: &[u8],
-        fields: Option<PutFields>,
-        value: &[u8],
-    ) -> Record {
-        let fields = fields.unwrap_or(wire::ZERO);
-        let mut bytes = Vec::with_capacity(key.len() + value.len() + 48);
-        wire::bytes_field(&mut bytes, 1, key);
-        wire::int_field(&mut bytes, 2, fields.create_revision.0);
-        wire::int_field(&mut bytes, 3, fields.mod_revision.0);
-        wire::int_field(&mut bytes, 4, fields.version);
-        wire::bytes_field(&mut bytes, 5, value);
-        wire::int_field(&mut bytes, 6, fields.lease.0);
-        Record::from_parts(Version { main: fields.mod_revision, sub }, kind, &bytes)
+    /// Takes a change as [`Record::without_value`] left it.
+    ///
+    /// # Errors
+    /// As for [`Record::from_wire`].
+    pub fn from_wire_without_value(
+        version: Version,
+        tombstone: bool,
+        bytes: &[u8],
+    ) -> Result<Record, BadRecord> {
+        if tombstone {
+            return Record::from_wire(version, tombstone, bytes);
+        }
+        let parsed = wire::parse(bytes).ok_or(BadRecord { version })?;
+        let fields = parsed.fields;
+        let valueless = matches!(parsed.value, wire::Value::Elsewhere(_) | wire::Value::Here(b""));
+        let consistent = fields.mod_revision == version.main && fields.version > 0;
+        if !valueless || !consistent || parsed.key.is_empty() {
+            return Err(BadRecord { version });
+        }
+        Ok(Record::from_parts(version, RecordKind::Stored, bytes))
     }
 
     fn from_parts(version: Version, kind: RecordKind, bytes: &[u8]) -> Record {
@@ -181,7 +195,21 @@ impl Record {
     /// Revisions, version and lease of a put; all zero for a tombstone.
     #[must_use]
     pub fn fields(&self) -> PutFields {
-        wire::parse(self.bytes()).expect("a record is canonical by construction").fields
+        self.parsed().fields
+    }
+
+    /// The length of the wire bytes, those of a value that the engine keeps included.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        let held = self.bytes().len() as u64;
+        if self.kind() != RecordKind::Stored {
+            return held;
+        }
+        // Tag and length take as much whether the value follows or not.
+        match self.parsed().value {
+            wire::Value::Elsewhere(length) => held + length,
+            wire::Value::Here(_) => held,
+        }
     }
 
     /// The value; empty for a tombstone.
@@ -191,7 +219,14 @@ impl Record {
     #[must_use]
     pub fn value(&self) -> &[u8] {
         assert!(self.kind() != RecordKind::Stored, "value of {:?} is not resident", self.version());
-        wire::parse(self.bytes()).expect("a record is canonical by construction").value
+        match self.parsed().value {
+            wire::Value::Here(value) => value,
+            wire::Value::Elsewhere(_) => unreachable!("only stored records keep it elsewhere"),
+        }
+    }
+
+    fn parsed(&self) -> wire::Parsed<'_> {
+        wire::parse(self.bytes()).expect("a record is canonical by construction")
     }
 
     /// The place of the version before this one.
@@ -319,7 +354,13 @@ mod wire {
     pub(super) struct Parsed<'a> {
         pub(super) key: &'a [u8],
         pub(super) fields: PutFields,
-        pub(super) value: &'a [u8],
+        pub(super) value: Value<'a>,
+    }
+
+    /// Field 5. Of a value elsewhere it is the length, as a number; no `KeyValue` on the wire has that.
+    pub(super) enum Value<'a> {
+        Here(&'a [u8]),
+        Elsewhere(u64),
     }
 
     const VARINT: u8 = 0;
@@ -346,6 +387,22 @@ mod wire {
             varint(out, value.len() as u64);
             out.extend_from_slice(value);
         }
+    }
+
+    /// A put in canonical form.
+    pub(super) fn encode(key: &[u8], fields: PutFields, value: &Value<'_>) -> Vec<u8> {
+        let here = if let Value::Here(value) = value { value.len() } else { 0 };
+        let mut bytes = Vec::with_capacity(key.len() + here + 48);
+        bytes_field(&mut bytes, 1, key);
+        int_field(&mut bytes, 2, fields.create_revision.0);
+        int_field(&mut bytes, 3, fields.mod_revision.0);
+        int_field(&mut bytes, 4, fields.version);
+        match value {
+            Value::Here(value) => bytes_field(&mut bytes, 5, value),
+            Value::Elsewhere(length) => int_field(&mut bytes, 5, length.cast_signed()),
+        }
+        int_field(&mut bytes, 6, fields.lease.0);
+        bytes
     }
 
     fn read_varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -384,7 +441,7 @@ mod wire {
     /// `None` unless `bytes` is in canonical form: known fields only, ascending, each at most once,
     /// defaults omitted, numbers in their shortest form.
     pub(super) fn parse(mut bytes: &[u8]) -> Option<Parsed<'_>> {
-        let mut parsed = Parsed { key: b"", fields: ZERO, value: b"" };
+        let mut parsed = Parsed { key: b"", fields: ZERO, value: Value::Here(b"") };
         let mut last = 0;
         while let Some((&tag, rest)) = bytes.split_first() {
             bytes = rest;
@@ -395,8 +452,8 @@ mod wire {
             last = number;
             match (number, wire_type) {
                 (1, LENGTH_DELIMITED) => parsed.key = read_bytes(&mut bytes)?,
-                (5, LENGTH_DELIMITED) => parsed.value = read_bytes(&mut bytes)?,
-                (2 | 3 | 4 | 6, VARINT) => {
+                (5, LENGTH_DELIMITED) => parsed.value = Value::Here(read_bytes(&mut bytes)?),
+                (2 | 3 | 4 | 5 | 6, VARINT) => {
                     let value = read_varint(&mut bytes)?.cast_signed();
                     if value == 0 {
                         return None;
@@ -405,6 +462,7 @@ mod wire {
                         2 => parsed.fields.create_revision = Revision(value),
                         3 => parsed.fields.mod_revision = Revision(value),
                         4 => parsed.fields.version = value,
+                        5 => parsed.value = Value::Elsewhere(value.cast_unsigned()),
                         _ => parsed.fields.lease = LeaseId(value),
                     }
                 }
@@ -438,6 +496,29 @@ mod tests {
         let again = Record::from_wire(record.version(), false, record.bytes())
             .expect("a record reads back");
         assert_eq!(again.bytes(), record.bytes());
+    }
+
+    #[test]
+    fn a_put_without_its_value_knows_how_long_it_was() {
+        for value in [&b""[..], b"v", &[7; 300]] {
+            let record = Record::put(3, b"key", fields(), value);
+            let stored = record.without_value();
+            assert_eq!(stored.kind(), RecordKind::Stored);
+            assert_eq!((stored.key(), stored.fields()), (record.key(), record.fields()));
+            assert_eq!(stored.version(), record.version());
+            assert_eq!(stored.wire_bytes(), record.bytes().len() as u64);
+            let again = Record::from_wire_without_value(stored.version(), false, stored.bytes())
+                .expect("it");
+            assert_eq!((again.kind(), again.bytes()), (RecordKind::Stored, stored.bytes()));
+            // Neither passes for the other, unless there is no value.
+            let whole = Record::from_wire(stored.version(), false, stored.bytes());
+            assert_eq!(whole.is_ok(), value.is_empty());
+            let valueless =
+                Record::from_wire_without_value(record.version(), false, record.bytes());
+            assert_eq!(valueless.is_ok(), value.is_empty());
+        }
+        let tombstone = Record::tombstone(Version::first_of(Revision(4)), b"key");
+        assert_eq!(tombstone.without_value().kind(), RecordKind::Tombstone);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::command::{DeleteRange, Put};
-use crate::engine::{EngineError, Write};
+use crate::engine::EngineError;
 use crate::mvcc::record::{PutFields, Record};
 use crate::outcome::{DeleteOutcome, Event, PutOutcome};
 use crate::state::State;
@@ -141,16 +141,11 @@ impl State {
         };
         if record.is_put() {
             let kept = self.engine.keeps_values_resident();
-            let entry = if kept {
-                record.clone()
-            } else {
-                Record::stored(record.version().sub, record.key(), record.fields())
-            };
-            self.index.put(entry);
+            self.index.put(if kept { record.clone() } else { record.without_value() });
         } else {
             self.index.delete(record.clone());
         }
-        self.batch.writes.push(Write::Append(record.clone()));
+        self.append(record.clone());
         change.events.push(Event { record, previous });
     }
 }

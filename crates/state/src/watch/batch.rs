@@ -368,13 +368,13 @@ mod tests {
     fn a_value_that_the_engine_keeps_is_fetched() {
         let whole = Record::put(0, b"k", fields(2, 2), b"value");
         let history = OneValue(whole.clone());
-        let stored = event(Record::stored(0, b"k", fields(2, 2)), None);
+        let stored = event(Record::put(0, b"k", fields(2, 2), b"v").without_value(), None);
         let resident = event(whole, None);
         assert_eq!(
             stored.plain(&history).expect("fetched"),
             resident.plain(&history).expect("resident")
         );
-        let lost = event(Record::stored(0, b"k", fields(2, 3)), None);
+        let lost = event(Record::put(0, b"k", fields(2, 3), b"v").without_value(), None);
         assert!(lost.plain(&history).is_err(), "a lost value must not become an empty one");
     }
 

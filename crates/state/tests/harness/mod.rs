@@ -3,18 +3,19 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use prost::Message;
 use state::alarms::Quota;
 use state::apply::{Answer, Entry};
 use state::command::{Command, Operation, begin_batch, push_command};
-use state::engine::forgetful::{ForgetfulEngine, Values};
-use state::engine::{Batch, Engine, EngineError, EngineSize, EngineView};
+use state::engine::Engine;
 use state::outcome::Event;
 use state::state::SweepProgress;
 use state::{ClusterTime, LogIndex, RequestId, State, Term};
+
+mod crashing;
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use crashing::CrashingEngine;
 
 pub(crate) struct Harness {
     pub(crate) state: State,
@@ -114,67 +115,5 @@ impl Harness {
             }
         }
         panic!("sweeping does not come to an end");
-    }
-}
-
-/// A [`ForgetfulEngine`] that keeps values to itself, with a handle for the test to crash it.
-#[derive(Clone)]
-pub(crate) struct SharedForgetful(Arc<Mutex<Option<ForgetfulEngine>>>);
-
-impl SharedForgetful {
-    pub(crate) fn new() -> SharedForgetful {
-        SharedForgetful::of(ForgetfulEngine::new(Values::OnDisk))
-    }
-
-    fn of(engine: ForgetfulEngine) -> SharedForgetful {
-        SharedForgetful(Arc::new(Mutex::new(Some(engine))))
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut ForgetfulEngine) -> T) -> T {
-        let mut engine = self.0.lock().expect("tests do not panic while they hold it");
-        work(engine.as_mut().expect("not crashed yet"))
-    }
-
-    pub(crate) fn flush(&self) {
-        self.with(ForgetfulEngine::flush);
-    }
-
-    /// A flush that lags behind: the oldest batches survive from now on.
-    pub(crate) fn flush_oldest(&self, batches: usize) {
-        self.with(|engine| engine.flush_oldest(batches));
-    }
-
-    pub(crate) fn unflushed(&self) -> usize {
-        self.with(|engine| engine.unflushed())
-    }
-
-    /// What is left of the engine after a crash; this handle and its clones are dead.
-    pub(crate) fn crash(&mut self) -> SharedForgetful {
-        let engine = self.0.lock().expect("tests do not panic").take().expect("not crashed yet");
-        let kept = SharedForgetful::of(engine.crash());
-        *self = kept.clone();
-        kept
-    }
-}
-
-impl Engine for SharedForgetful {
-    fn commit(&mut self, batch: Batch) -> Result<(), EngineError> {
-        self.with(|engine| engine.commit(batch))
-    }
-
-    fn view(&self) -> Arc<dyn EngineView> {
-        self.with(|engine| engine.view())
-    }
-
-    fn durable_index(&self) -> LogIndex {
-        self.with(|engine| engine.durable_index())
-    }
-
-    fn keeps_values_resident(&self) -> bool {
-        self.with(|engine| engine.keeps_values_resident())
-    }
-
-    fn size(&self) -> EngineSize {
-        self.with(|engine| engine.size())
     }
 }

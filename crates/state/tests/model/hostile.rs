@@ -15,7 +15,7 @@ use state::mvcc::range::{RangeCursor, ReadError, range};
 use state::txn::read_only;
 use state::{ClusterTime, RequestId};
 
-use crate::harness::{Harness, SharedForgetful};
+use crate::harness::{CrashingEngine, Harness};
 
 struct Wild(Rng);
 
@@ -164,7 +164,7 @@ fn answers(harness: &Harness, wild: &mut Wild) -> String {
 fn no_batch_makes_the_state_machine_panic() {
     for seed in 0..8 {
         let mut wild = Wild(Rng::with_seed(seed));
-        let mut engine = SharedForgetful::new();
+        let mut engine = CrashingEngine::new();
         let mut memory = Harness::new(Box::new(MemoryEngine::new()));
         let mut disk = Harness::new(Box::new(engine.clone()));
         for turn in 0..300 {

@@ -12,7 +12,7 @@ use state::engine::Engine;
 use state::engine::memory::MemoryEngine;
 use state::outcome::{Outcome, Refusal};
 
-use crate::harness::{Harness, SharedForgetful};
+use crate::harness::{CrashingEngine, Harness};
 
 fn put(key: &str, value_bytes: usize) -> Put {
     let value = Bytes::from(vec![b'v'; value_bytes]);
@@ -86,7 +86,7 @@ fn size_and_cost_together_must_stay_below_the_quota() {
 
 fn harnesses(quota: u64) -> [Harness; 2] {
     let engines: [Box<dyn Engine>; 2] =
-        [Box::new(MemoryEngine::new()), Box::new(SharedForgetful::new())];
+        [Box::new(MemoryEngine::new()), Box::new(CrashingEngine::new())];
     engines.map(|engine| Harness::with_quota(engine, Quota(Some(quota))))
 }
 

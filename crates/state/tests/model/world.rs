@@ -26,7 +26,7 @@ use state::{ClusterId, ClusterTime, Revision, Term, Version};
 
 use super::generate::Generator;
 use super::naive::{Change, Fault, KeyValue, Model};
-use crate::harness::{Harness, SharedForgetful};
+use crate::harness::{CrashingEngine, Harness};
 
 /// Open at a time, so that old ones hold versions back but not forever.
 const VIEWS_MAX: usize = 4;
@@ -69,7 +69,7 @@ pub(crate) struct World {
     model: Model,
     memory: Harness,
     disk: Harness,
-    engine: SharedForgetful,
+    engine: CrashingEngine,
     checkpoint: Vec<Bytes>,
     views: Vec<Open>,
     walks: Vec<Walk>,
@@ -111,7 +111,7 @@ fn show<T: Debug>(result: Result<T, ReadError>) -> String {
 
 impl World {
     fn new(seed: u64, fault: Option<Fault>) -> World {
-        let engine = SharedForgetful::new();
+        let engine = CrashingEngine::new();
         World {
             rng: Rng::with_seed(seed),
             model: Model::new(fault),

@@ -103,7 +103,9 @@ fn scan(
             }
             scan.records.push(located(frame, scan.end));
             scan.end += frame.bytes;
-            number += 1;
+            // No log gets so far; a header may say anything.
+            let Some(next) = number.checked_add(1) else { break };
+            number = next;
         }
         let rest = record::peek(&bytes[scan.end..]);
         scan.begun = rest.is_some_and(|frame| frame.number == number);

@@ -64,7 +64,12 @@ const MEMBER: &[Flag] = &[
 const STORAGE: &[Flag] = &[
     works("engine", Choice(&["memory", "rocksdb"]), "memory", "Where the data lives: memory (log and snapshot files on disk) or rocksdb."),
     works("log-segment-bytes", Uint, "16777216", "Size of one file of the log; files of this size are reserved ahead."),
-    works("snapshot-log-bytes", Uint, "134217728", "Least bytes of log after which a snapshot is written and the log is cut; more with much data."),
+    works("snapshot-log-bytes", Uint, "134217728", "Least bytes of log after which the state is saved and the log is cut: the memory engine writes a snapshot, later with much data; rocksdb flushes."),
+    works("rocksdb-cache-bytes", Uint, "268435456", "Memory of the rocksdb engine for values, blocks of files and write buffers."),
+    works("rocksdb-write-buffer-bytes", Uint, "67108864", "Changes that the rocksdb engine keeps in memory before it writes them to files; part of its cache."),
+    works("rocksdb-bloom-bits", Uint, "10", "Bits per key of the filters in rocksdb's files; 0 for none."),
+    works("rocksdb-compression", Choice(&["none", "lz4", "zstd"]), "lz4", "How rocksdb compresses its files."),
+    works("rocksdb-background-jobs", Uint, "2", "Threads with which rocksdb writes and compacts its files."),
 ];
 
 #[rustfmt::skip]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::samples::{applied, batches, dump, put, tombstone};
+use crate::engine::samples::{applied, batches, dump, forget, put, tombstone};
 use crate::types::Revision;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn size_counts_records_and_rows_and_shrinks_when_they_go() {
     let empty = engine.size().total_bytes;
     let record = put(2, 0, "key", "value");
     let record_bytes = 17 + record.bytes().len() as u64;
-    commit(&mut engine, vec![Write::Append(record)]);
+    commit(&mut engine, vec![Write::Append(record.clone())]);
     assert_eq!(engine.size().total_bytes, empty + record_bytes);
 
     let row = |value: &'static str| Write::Put(Table::Lease, "12345678".into(), value.into());
@@ -36,12 +36,11 @@ fn size_counts_records_and_rows_and_shrinks_when_they_go() {
     commit(&mut engine, vec![row("ab")]);
     assert_eq!(engine.size().total_bytes, empty + record_bytes + 1 + 8 + 2);
 
-    let version = Version::first_of(Revision(2));
     let gone = vec![
         Write::Delete(Table::Lease, "12345678".into()),
         Write::Delete(Table::Lease, "absent".into()),
-        Write::Forget(version),
-        Write::Forget(version),
+        forget(&record),
+        forget(&record),
     ];
     commit(&mut engine, gone);
     assert_eq!(engine.size().total_bytes, empty);
@@ -55,11 +54,7 @@ fn a_view_shows_whole_batches_of_its_time_only() {
     let shown = dump(&*before);
     commit(
         &mut engine,
-        vec![
-            Write::Append(tombstone(3, 0, "a")),
-            Write::Forget(Version::first_of(Revision(2))),
-            applied(2, 1),
-        ],
+        vec![Write::Append(tombstone(3, 0, "a")), forget(&put(2, 0, "a", "1")), applied(2, 1)],
     );
     assert_eq!(dump(&*before), shown);
     assert_ne!(dump(&*engine.view()), shown);
@@ -91,7 +86,7 @@ impl Model {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Append(record) => drop(self.history.insert(record.version(), record)),
-            Write::Forget(version) => drop(self.history.remove(&version)),
+            Write::Forget(gone) => drop(self.history.remove(&gone.version)),
             Write::Put(table, key, value) => {
                 drop(self.rows.insert((table, key.to_vec()), value.to_vec()));
             }

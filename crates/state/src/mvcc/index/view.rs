@@ -122,10 +122,16 @@ impl IndexView {
         get(&self.turn, self.sight(), key)
     }
 
-    /// How many keys of `range` are live. O(log n) for revisions of the last thousand.
+    /// Whether [`IndexView::count`] takes O(log n): for revisions of the last thousand.
+    #[must_use]
+    pub fn counts_at_once(&self) -> bool {
+        self.pin.is_none()
+    }
+
+    /// How many keys of `range` are live. Walks unless [`IndexView::counts_at_once`].
     #[must_use]
     pub fn count(&self, range: &KeyRange) -> u64 {
-        if self.pin.is_some() {
+        if !self.counts_at_once() {
             let mut count = 0;
             self.turn.tree.scan(range, self.sight(), |_, record| {
                 count += u64::from(record.is_some());
