@@ -47,7 +47,7 @@ pub enum Fault {
     EventWithoutPrevKv,
     /// An event of the other type.
     WrongEventType,
-    /// Events in a response whose header is a revision late.
+    /// Events in a response whose header is of a revision before them.
     WrongWatchRevision,
     /// A response that is parted where it may not be.
     PartedRevision,
@@ -173,10 +173,12 @@ impl Fault {
                 events[0].r#type ^= 1;
                 Some(vec![spoiled])
             }
-            Fault::WrongWatchRevision if !events.is_empty() => {
-                let header = spoiled.header.as_mut();
-                header.map(|header| header.revision += 1).map(|()| vec![spoiled])
+            Fault::WrongWatchRevision => {
+                let last = events.last().and_then(|event| event.kv.as_ref());
+                let before = last.map(|kv| kv.mod_revision - 1);
+                before.zip(spoiled.header.as_mut()).map(|(before, header)| header.revision = before)
             }
+            .map(|()| vec![spoiled]),
             Fault::LostReason if !spoiled.cancel_reason.is_empty() => {
                 spoiled.cancel_reason.clear();
                 Some(vec![spoiled])

@@ -115,7 +115,7 @@ impl Generator {
             12 => Step::call("/etcdserverpb.KV/Compact", &self.compact(world)),
             80 => self.leases(world),
             60 => self.watches(world),
-            16 => self.operator(world),
+            24 => self.operator(world),
             14 => Step::Call(self.large()),
             3 => Step::Call(self.deep()),
             2 => {

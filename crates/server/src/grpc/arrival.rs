@@ -111,10 +111,10 @@ mod tests {
     fn a_timeout_that_makes_no_sense_and_one_that_is_over_are_refused() {
         for (timeout, expected) in [
             (
-                "soon",
+                "later",
                 (
                     400,
-                    "malformed grpc-timeout: transport: timeout unit is not recognized: \"soon\"",
+                    "malformed grpc-timeout: transport: timeout unit is not recognized: \"later\"",
                 ),
             ),
             ("0S", (200, "context deadline exceeded")),

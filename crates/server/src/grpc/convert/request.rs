@@ -54,7 +54,7 @@ pub fn range_stream(request: pb::RangeRequest) -> Result<command::Range, EtcdErr
     if is_filtered(&range) {
         return Err(EtcdError::StreamFilter);
     }
-    // A target alone means its order too. etcd overlooks that, and leaves out keys.
+    // A target alone means its order too. etcd overlooks that, and sends keys twice.
     if !in_key_order(&range) {
         return Err(EtcdError::StreamSortOrder);
     }
