@@ -114,7 +114,9 @@ impl Medium {
             Call::Make { place, name } => {
                 self.files.push(File::default());
                 let file = self.files.len() - 1;
-                self.change_names(*place, |names| drop(names.insert(name.clone(), file)));
+                self.change_names(*place, |names| {
+                    names.insert(name.clone(), file);
+                });
             }
             Call::Write { file, offset, bytes } => {
                 let file = &mut self.files[*file];
@@ -132,7 +134,9 @@ impl Medium {
                 names.insert(to.clone(), file);
             }),
             Call::Remove { place, name } => {
-                self.change_names(*place, |names| drop(names.remove(name)));
+                self.change_names(*place, |names| {
+                    names.remove(name);
+                });
             }
             Call::SyncNames { place } => self.folders[*place as usize].since_sync.clear(),
         }
