@@ -16,7 +16,8 @@ use crate::files::DurableFile;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
 use crate::snapshots::folder::{Content, SnapshotFolder};
 
-/// Small, so that records are torn in many ways.
+/// What is written whole or not at all. Small, so that records are torn in many ways; a real one is
+/// eight times as large, so the header of a segment, which has this size, is never torn.
 const SECTOR: usize = 64;
 
 /// How calls come to an end.
@@ -219,7 +220,8 @@ impl Disk {
             Crash::Killed => {}
             Crash::KilledWithin => {
                 if let Some(Call::Write { file, offset, bytes }) = state.1.get(calls) {
-                    let bytes = bytes[..rng.usize(0..=bytes.len())].to_vec();
+                    let whole = SECTOR * rng.usize(0..=bytes.len() / SECTOR);
+                    let bytes = bytes[..whole].to_vec();
                     medium.apply(&Call::Write { file: *file, offset: *offset, bytes });
                 }
             }
