@@ -44,7 +44,7 @@ enum Wish {
     Play(PathBuf),
 }
 
-/// `fuzz TARGET [--seconds N | --input FILE]`; tells whether the target held.
+/// `fuzz TARGET [--seconds N | --glance N | --input FILE]`; tells whether the target held.
 pub(crate) fn fuzz(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
     let (target, wish) = parse(arguments)?;
     let fuzzer = Fuzzer::build(root, &target)?;
@@ -63,8 +63,11 @@ fn parse(arguments: &[String]) -> anyhow::Result<(String, Wish)> {
         [target, "--seconds", seconds] => {
             (target.to_owned(), Wish::Look(seconds.parse().context("read --seconds")?))
         }
+        [target, "--glance", seconds] => {
+            (target.to_owned(), Wish::Glance(seconds.parse().context("read --glance")?))
+        }
         [target, "--input", input] => (target.to_owned(), Wish::Play(input.into())),
-        _ => bail!("usage: cargo xtask fuzz TARGET [--seconds N | --input FILE]"),
+        _ => bail!("usage: cargo xtask fuzz TARGET [--seconds N | --glance N | --input FILE]"),
     })
 }
 
