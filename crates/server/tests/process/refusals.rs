@@ -39,7 +39,16 @@ fn settings_that_make_no_sense_end_with_1_and_the_reason() {
             &["--listen-client-urls", "http://example.com:2379"][..],
             "expected IP in URL for binding",
         ),
-        (&["--initial-cluster", "other=http://127.0.0.1:2380"], "in the initial cluster"),
+        (
+            &[
+                "--initial-cluster=other=http://127.0.0.1:2380",
+                // Found out after listening: on ports that nobody has.
+                "--listen-client-urls=http://127.0.0.1:0",
+                "--advertise-client-urls=http://127.0.0.1:0",
+                "--listen-peer-urls=http://127.0.0.1:0",
+            ],
+            "in the initial cluster",
+        ),
         (&["--cert-file", "x"], "TLS is not available"),
         (&["--auth-token", "jwt"], "--auth-token"),
         (&["--config-file", "absent.yaml"], "absent.yaml"),
