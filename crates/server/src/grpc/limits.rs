@@ -24,7 +24,7 @@ pub const INLINE_READ_KEYS: u64 = 256;
 
 /// Bytes of key-values that one step of a read collects. Some 100 µs of work: a put whose connection
 /// shares the thread waits no longer.
-pub const READ_STEP_BYTES: usize = 128 << 10;
+pub const READ_STEP_BYTES: usize = 512 << 10;
 
 /// Bytes of key-values in one message of a range stream, and of one step of its work. Two of them are
 /// in memory at most.
