@@ -5,8 +5,9 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 .PHONY: help run build test compat fmt lint
 
-# What `make run` starts, and `make build` builds: memory, or rocksdb for data larger than memory.
-ENGINE ?= memory
+# memory, or rocksdb for data larger than memory. A binary with RocksDB has both.
+run: ENGINE ?= memory
+build: ENGINE ?= rocksdb
 CLIENT ?= 127.0.0.1:2379
 PEER ?= 127.0.0.1:2380
 DATA ?= metastore-data
@@ -17,7 +18,7 @@ help: ## this list
 run: ## builds MetaStore and starts a member on 127.0.0.1:2379 with its data in ./metastore-data; ENGINE=rocksdb
 	@scripts/run '$(ENGINE)' '$(CLIENT)' '$(PEER)' '$(DATA)'
 
-build: ## leaves the release binary in bin/metastore; ENGINE=rocksdb for one that has that engine, too
+build: ## leaves the release binary in bin/metastore, with both engines; ENGINE=memory for one without RocksDB
 	@scripts/prepare '$(ENGINE)'
 	@scripts/build '$(ENGINE)' release
 	@install -D "$$(scripts/target-dir)/release/metastore" bin/metastore

@@ -26,7 +26,7 @@ impl Store {
     /// A state that has seen something.
     pub fn with_history() -> Store {
         let engine = Box::new(MemoryEngine::new());
-        let state = State::open(engine, Quota::default()).expect("an empty engine opens");
+        let state = State::open(engine, Quota(None)).expect("an empty engine opens");
         let mut store = Store { state };
         store.run(Operation::LeaseGrant(LeaseGrant { id: 7, ttl_s: 60, ttl_min_s: 2 }));
         for round in 0..2 {
@@ -79,7 +79,7 @@ impl Store {
         let mut engine = MemoryEngine::new();
         let restored = state::checkpoint::restore(&mut next, &mut engine);
         assert_eq!(restored.expect("what we wrote can be read"), header);
-        let again = State::open(Box::new(engine), Quota::default());
+        let again = State::open(Box::new(engine), Quota(None));
         let again = again.expect("what we wrote can be opened");
         assert_eq!(again.revision(), self.state.revision());
         assert_eq!(again.applied(), self.state.applied());

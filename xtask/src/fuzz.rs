@@ -36,13 +36,15 @@ const INPUT_SECONDS_MAX: u32 = 10;
 /// What is asked of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wish {
-    /// Look for finds, for so many seconds.
+    /// Look for finds, for so many seconds, and keep what brings something new.
     Look(u32),
+    /// Look for a moment and keep nothing.
+    Glance(u32),
     /// Play this input.
     Play(PathBuf),
 }
 
-/// `fuzz TARGET [--seconds N | --input FILE]`; tells whether the target held.
+/// `fuzz TARGET [--seconds N | --glance N | --input FILE]`; tells whether the target held.
 pub(crate) fn fuzz(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
     let (target, wish) = parse(arguments)?;
     let fuzzer = Fuzzer::build(root, &target)?;
@@ -61,8 +63,11 @@ fn parse(arguments: &[String]) -> anyhow::Result<(String, Wish)> {
         [target, "--seconds", seconds] => {
             (target.to_owned(), Wish::Look(seconds.parse().context("read --seconds")?))
         }
+        [target, "--glance", seconds] => {
+            (target.to_owned(), Wish::Glance(seconds.parse().context("read --glance")?))
+        }
         [target, "--input", input] => (target.to_owned(), Wish::Play(input.into())),
-        _ => bail!("usage: cargo xtask fuzz TARGET [--seconds N | --input FILE]"),
+        _ => bail!("usage: cargo xtask fuzz TARGET [--seconds N | --glance N | --input FILE]"),
     })
 }
 
@@ -83,7 +88,8 @@ impl Fuzzer {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let status = cargo
             .current_dir(root.join("fuzz"))
-            .args(["build", "--quiet", "--locked", "--bin", target])
+            // Not `--locked`: its lock file follows the dependencies of the crates that it uses.
+            .args(["build", "--quiet", "--bin", target])
             // With a target named, build scripts and macros are spared the sanitizer.
             .args(["--target", &host, "--target-dir"])
             .arg(&cache)
@@ -100,14 +106,17 @@ impl Fuzzer {
     }
 
     fn command(&self, wish: &Wish) -> anyhow::Result<Command> {
-        let new = self.finds.join("new");
+        let new = self.finds.join(if matches!(wish, Wish::Glance(_)) { "glance" } else { "new" });
+        if matches!(wish, Wish::Glance(_)) && new.exists() {
+            std::fs::remove_dir_all(&new).context("empty the folder of a glance")?;
+        }
         std::fs::create_dir_all(&new).context("make the folder of finds")?;
         let mut command = Command::new(&self.program);
         command
             .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
             .arg(format!("-artifact_prefix={}/", self.finds.display()));
         match wish {
-            Wish::Look(seconds) => command
+            Wish::Look(seconds) | Wish::Glance(seconds) => command
                 .arg(format!("-max_total_time={seconds}"))
                 .arg(format!("-max_len={INPUT_BYTES_MAX}"))
                 // What is new goes into the first folder; the corpus is only read.

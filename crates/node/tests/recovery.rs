@@ -12,7 +12,7 @@ use node::consensus::{Config, Consensus, Holds};
 use node::messages::{LogWrite, SegmentId};
 use node::wal::replay::Place;
 use node::wal::writer::Origin;
-use node::wal::{Batch, Entry, HardState, Recovered, ReplayError, Writer, replay};
+use node::wal::{Batch, Entry, HardState, Recovered, ReplayError, Segment, Writer, record, replay};
 use proptest::prelude::*;
 use state::{ClusterId, LogIndex, MemberId};
 use support::{CLUSTER, Disk, Lone, ME, config, recover};
@@ -523,4 +523,26 @@ proptest! {
             prop_assert!(recovered.entries.len() <= record().log().len());
         }
     }
+}
+
+#[test]
+fn the_last_number_and_the_last_name_there_are_overflow_nothing() {
+    let mut disk = Disk::default();
+    let head = Segment {
+        cluster: CLUSTER,
+        member: ME,
+        id: SegmentId(1),
+        first_number: u64::MAX,
+        previous: None,
+        oldest: SegmentId(1),
+        salt: 9,
+    };
+    let mut bytes = head.encode().to_vec();
+    record::encode(&Batch::default(), u64::MAX, u64::MAX - 1, head.seed(), &mut bytes);
+    disk.segments.insert(head.id, bytes);
+    let error = recover(&disk, LogIndex(0)).unwrap_err();
+    assert!(matches!(error, ReplayError::Rot(_)), "{error}");
+    disk.segments.insert(SegmentId(u64::MAX), vec![0; 100]);
+    let error = recover(&disk, LogIndex(0)).unwrap_err();
+    assert!(matches!(error, ReplayError::NoName(SegmentId(u64::MAX))), "{error}");
 }

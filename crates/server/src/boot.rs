@@ -19,6 +19,7 @@ use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
 use node::messages::SegmentId;
+use node::wal::replay::Place;
 use node::wal::{self, Recovered, ReplayError, SegmentSource};
 use prost::Message;
 use state::alarms::Quota;
@@ -157,12 +158,23 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
     Ok(DataDir::open(&config.data_dir, &stamp)?)
 }
 
+/// Where the log of a new cluster begins.
+const BEGINNING: Place = Place { segment: SegmentId(1), offset: 0 };
+
 /// Reads the log behind `applied`; `None` if there is none.
 fn read_log(config: &Config, data_dir: &DataDir, applied: LogIndex) -> Result<Option<Recovered>> {
     let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
     let folder = LogDir::new(&data_dir.log(), log_options(config));
     let log = Log { folder, seen: RefCell::default() };
-    wal::replay(&log, cluster, member, applied).map_err(|error| {
+    let replayed = wal::replay(&log, cluster, member, applied);
+    if matches!(replayed, Err(ReplayError::Rot(BEGINNING)))
+        && applied == LogIndex(0)
+        && !data_dir.is_born()?
+    {
+        // The power failed within the very first write: nobody was promised anything.
+        return Ok(None);
+    }
+    replayed.map_err(|error| {
         let place =
             file_of(&error).map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
         anyhow::Error::new(error).context(format!("read the log in {}", place.display()))

@@ -236,7 +236,7 @@ fn inconsistent_settings_end_with_code_1_and_the_words_of_etcd() {
         (
             "--engine rocksdb",
             "--engine=rocksdb: this binary was built without RocksDB; \
-             build one with `make build ENGINE=rocksdb`",
+             build one with `make build`",
         ),
         (
             "--listen-client-urls https://127.0.0.1:1",

@@ -102,10 +102,11 @@ pub struct SnapshotFiles {
 }
 
 impl SnapshotFiles {
-    /// Takes over the folder, which must exist, and removes what an interrupted write has left.
+    /// Takes over the folder, which must exist, and removes what an interrupted write has left. What
+    /// is there then survives a power cut.
     ///
     /// # Errors
-    /// If the folder cannot be listed or a leftover cannot be removed.
+    /// If the folder cannot be listed or synced, or a leftover cannot be removed.
     pub fn open(path: &Path) -> Result<SnapshotFiles, FileError> {
         SnapshotFiles::open_folder(Arc::new(Folder { path: path.to_path_buf() }), path)
     }
@@ -123,6 +124,9 @@ impl SnapshotFiles {
                 files.remove(&name)?;
             }
         }
+        // A process that was killed between giving a snapshot its name and syncing the folder left
+        // a name that only the cache has. The log is cut for its sake: it must outlive the power.
+        files.sync_names()?;
         Ok(files)
     }
 

@@ -16,6 +16,7 @@ fuzz_target!(|input: &[u8]| {
     let (time_again, commands_again) = decode_batch(again.clone().freeze()).expect("written by us");
     assert_eq!((time_again, commands_again), (time, commands));
     let mut store = Store::with_history();
+    // What a server checks before it lets a command into the log is not repeated when it comes out,
+    // so what is written here need not be what a server would write.
     store.apply(again.freeze());
-    store.reopen();
 });

@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let mut engine = MemoryEngine::new();
     let Ok(header) = restore(&mut next, &mut engine) else { return };
     // Rows that a stream may carry are not all rows that a state can use.
-    let Ok(state) = State::open(Box::new(engine), Quota::default()) else { return };
+    let Ok(state) = State::open(Box::new(engine), Quota(None)) else { return };
     let (again, header_again) = written(&state, header.cluster);
     assert_eq!(header_again, header);
     assert!(again == stream, "another stream comes out than went in");

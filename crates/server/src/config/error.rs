@@ -133,7 +133,7 @@ pub enum InvalidConfig {
     /// The engine is not in this binary.
     #[error(
         "--engine={0}: this binary was built without RocksDB; \
-         build one with `make build ENGINE=rocksdb`"
+         build one with `make build`"
     )]
     Engine(String),
     /// A listener cannot be bound.

@@ -65,6 +65,9 @@ impl Names {
         for label in NUMBERS {
             line = mask(&line, label, |c| c.is_ascii_digit());
         }
+        for label in DECIMALS {
+            line = mask(&line, label, |c| c.is_ascii_digit() || c == '.');
+        }
         for label in WORDS {
             // A label that opens a quote masks up to its end, any other up to the end of the word.
             line = match label.chars().last() {
@@ -92,6 +95,9 @@ const NUMBERS: &[&str] = &[
     "remaining(",
     "\"TTL\" : ",
 ];
+
+/// Labels before a number with a fraction, which only etcdctl 3.4 writes.
+const DECIMALS: &[&str] = &["\"ts\":", "\"took\":"];
 
 /// Labels before a word that differs.
 const WORDS: &[&str] = &[
@@ -123,28 +129,43 @@ fn mask(line: &str, label: &str, matches: impl Fn(char) -> bool) -> String {
 /// Columns of `endpoint status`, counted from 0: sizes, then raft's term and indexes.
 const STATUS_COLUMNS: &[usize] = &[4, 5, 6, 10, 11, 12];
 const STATUS_WIDTH: usize = 16;
+/// The same of etcdctl 3.4.
+const OLDER_STATUS_COLUMNS: &[usize] = &[3, 6, 7, 8];
+const OLDER_STATUS_WIDTH: usize = 10;
 /// Columns of `endpoint health`: how long it took.
 const HEALTH_COLUMNS: &[usize] = &[2];
 const HEALTH_WIDTH: usize = 4;
+/// The lines of a table and their ends: of etcdctl 3.7, and of 3.4.
+const TABLES: &[(char, char, &[char])] = &[('│', '─', &['┌', '├', '└']), ('|', '-', &['+'])];
 
 fn mask_columns(line: &str) -> String {
-    if line.starts_with(['┌', '├', '└']) {
-        return line.chars().filter(|c| *c != '─').collect();
-    }
-    if let Some(inner) = line.strip_prefix('│').and_then(|line| line.strip_suffix('│')) {
-        let cells: Vec<&str> = inner.split('│').map(str::trim).collect();
-        let masked = match cells.len() {
-            STATUS_WIDTH => STATUS_COLUMNS,
-            HEALTH_WIDTH => HEALTH_COLUMNS,
-            _ => &[][..],
-        };
-        return format!("│ {} │", mask_cells(&cells, masked).join(" │ "));
+    for (side, dash, corners) in TABLES {
+        if line.starts_with(*corners) && line.contains(*dash) {
+            return line.chars().filter(|c| c != dash).collect();
+        }
+        if let Some(inner) = line.strip_prefix(*side).and_then(|line| line.strip_suffix(*side)) {
+            let cells: Vec<&str> = inner.split(*side).map(str::trim).collect();
+            let masked = match cells.len() {
+                HEALTH_WIDTH => HEALTH_COLUMNS,
+                width => status_columns(width),
+            };
+            let cells = mask_cells(&cells, masked).join(&format!(" {side} "));
+            return format!("{side} {cells} {side}");
+        }
     }
     let cells: Vec<&str> = line.split(", ").collect();
-    if cells.len() == STATUS_WIDTH {
-        return mask_cells(&cells, STATUS_COLUMNS).join(", ");
+    match status_columns(cells.len()) {
+        [] => line.to_owned(),
+        masked => mask_cells(&cells, masked).join(", "),
     }
-    line.to_owned()
+}
+
+fn status_columns(width: usize) -> &'static [usize] {
+    match width {
+        STATUS_WIDTH => STATUS_COLUMNS,
+        OLDER_STATUS_WIDTH => OLDER_STATUS_COLUMNS,
+        _ => &[],
+    }
 }
 
 fn mask_cells<'a>(cells: &[&'a str], masked: &[usize]) -> Vec<&'a str> {
@@ -176,6 +197,10 @@ fn what_may_differ_is_masked() {
         ),
         ("│ a  │   12µs │", "│ a │ 12µs │"),
         ("├────┼────┤", "├┼┤"),
+        ("E, 1, 3.7.3, 20 kB, t, f, 2, 5, 5, ", "E, 1, 3.7.3, _, t, f, _, _, _, "),
+        ("| E |   true | 12µs |  |", "| E | true | _ |  |"),
+        ("+----+--+", "+++"),
+        ("{\"ts\":17.25,\"took\":0.5}", "{\"ts\":_,\"took\":_}"),
     ] {
         assert_eq!(names().normalise(line), expected);
     }

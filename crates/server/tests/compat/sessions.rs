@@ -17,7 +17,7 @@ macro_rules! sessions {
             #[test]
             fn $name() {
                 if let Some(binaries) = binaries::find() {
-                    compare(binaries, stringify!($name));
+                    compare(binaries, &read(stringify!($name)));
                 }
             }
         )*
@@ -27,7 +27,9 @@ macro_rules! sessions {
                 #[test]
                 fn $name() {
                     if let Some(binaries) = super::binaries::find_with_older_etcdctl() {
-                        super::compare(&binaries, stringify!($name));
+                        let mut steps = super::read(stringify!($name));
+                        steps.retain(|step| !step.line.contains(super::WITH_URL_AS_AUTHORITY));
+                        super::compare(&binaries, &steps);
                     }
                 }
             )*
@@ -70,13 +72,16 @@ fn read(name: &str) -> Vec<Step> {
     parse(&text).unwrap_or_else(|error| panic!("{name}.session, {error}"))
 }
 
-fn compare(binaries: &Binaries, name: &str) {
-    let steps = read(name);
+/// With this flag etcdctl 3.4 dials the member's URL and sends it, scheme and all, as `:authority`,
+/// which our HTTP/2 refuses: a difference that `docs/compat.md` names.
+const WITH_URL_AS_AUTHORITY: &str = "--cluster";
+
+fn compare(binaries: &Binaries, steps: &[Step]) {
     let engines = engines(binaries);
     let (reference, subjects) = std::thread::scope(|scope| {
-        let reference = scope.spawn(|| play(binaries, &binaries.etcd, &[], &steps));
+        let reference = scope.spawn(|| play(binaries, &binaries.etcd, &[], steps));
         let subjects =
-            engines.map(|flags| (flags, play(binaries, &binaries.subject, flags, &steps)));
+            engines.map(|flags| (flags, play(binaries, &binaries.subject, flags, steps)));
         let subjects: Vec<_> = subjects.collect();
         (reference.join().expect("etcd plays the session"), subjects)
     });
@@ -85,7 +90,7 @@ fn compare(binaries: &Binaries, name: &str) {
     }
     for (flags, subject) in subjects {
         if let Some(difference) = difference(&reference, &subject) {
-            panic!("{name}.session: the servers differ, ours with {flags:?}\n{difference}");
+            panic!("the servers differ, ours with {flags:?}\n{difference}");
         }
     }
 }

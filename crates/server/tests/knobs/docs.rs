@@ -29,8 +29,31 @@ A flag that is given its default is always accepted. What happens otherwise:
 Own flags of MetaStore are those under *Storage of MetaStore*, and `--strict-flags`. The log is cut
 by bytes, not by entries: a snapshot is written beside the running member when the log has grown by
 twice what the last snapshot held, and by `--snapshot-log-bytes` at least; the log before it is then
-released. `--snapshot-count` has no part in this.
+released. With `--engine=rocksdb` there are no snapshot files, and a flush takes their place. `--snapshot-count`
+has no part in this.
 ";
+
+/// Under the title of the flags that are about it.
+const ENGINES: (&str, &str) = (
+    "Storage of MetaStore",
+    "
+The engine is chosen by the first start and written down in the data directory; a later start with
+another one is refused and says which one to name. Which one:
+
+| | memory | rocksdb |
+|---|---|---|
+| the data | fits into memory, history included | is larger than memory, or should not fill it |
+| in memory | everything | the key index (keys, revisions, leases, sizes of values), and a cache of the size set here |
+| a read of the present | no look-up | one, unless the value is in the cache |
+| on disk | snapshot files, and the log behind the newest | files of RocksDB, and the log behind their last flush |
+| a start reads | the snapshot, then the log behind it | keys and revisions of the history without values, then the log behind the flush |
+
+The memory of `rocksdb` is the key index plus `--rocksdb-cache-bytes`: half of that for whole values that
+were read or written lately, half for blocks of files, on whose account the write buffers are. A disk with
+less room than three write buffers raises the alarm NOSPACE, for RocksDB stops for good when it cannot write
+out what is in memory.
+",
+);
 
 #[test]
 fn the_page_about_the_configuration_is_what_the_table_says() {
@@ -57,6 +80,9 @@ fn page() -> String {
             let default = code(flag.default);
             writeln!(page, "| `--{}` | {default} | {} | {standing} |", flag.name, flag.help)
                 .unwrap();
+        }
+        if title == ENGINES.0 {
+            page.push_str(ENGINES.1);
         }
     }
     page.push_str(

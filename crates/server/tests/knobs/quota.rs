@@ -47,8 +47,18 @@ async fn fill(kv: &mut KvClient<Channel>, puts_max: usize) -> usize {
 
 #[tokio::test]
 async fn a_full_member_refuses_writes_until_space_is_made_and_the_alarm_cleared() {
+    fills_and_recovers("--engine=memory").await;
+}
+
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
+async fn a_full_member_with_rocksdb_does_the_same() {
+    fills_and_recovers("--engine=rocksdb").await;
+}
+
+async fn fills_and_recovers(engine: &str) {
     let quota = format!("--quota-backend-bytes={QUOTA}");
-    let mut member = Member::start(&[&quota]);
+    let mut member = Member::start(&[engine, &quota]);
     let (mut kv, mut maintenance) = (member.kv().await, member.maintenance().await);
     let began = status(&mut maintenance).await;
     assert!(began.db_size < QUOTA / 2, "an empty store takes {} bytes", began.db_size);
@@ -60,7 +70,7 @@ async fn a_full_member_refuses_writes_until_space_is_made_and_the_alarm_cleared(
     assert_eq!((alarm.alarm, alarm.member_id), (1, began.leader));
 
     // What does not grow the data goes on, also after a restart.
-    member.crash(&[&quota]);
+    member.crash(&[engine, &quota]);
     let (mut kv, mut maintenance) = (member.kv().await, member.maintenance().await);
     assert_eq!(alarms(&mut maintenance).await.len(), 1);
     assert_eq!(kv.put(put("b", "")).await.unwrap_err().message(), NO_SPACE);

@@ -54,8 +54,7 @@ impl Lane {
             move |source| LogError::Write { number, source: error(source) }
         };
         let name = segment_name(first.segment);
-        let is_new = shared.is_new(first.segment);
-        if is_new {
+        if shared.is_new(first.segment) {
             let ends = batch.iter().map(|w| w.offset.saturating_add(w.bytes.len() as u64));
             let bytes = ends.fold(shared.options.segment_bytes, u64::max);
             match shared.open_segment(first.segment, bytes) {
@@ -71,11 +70,6 @@ impl Lane {
         shared.ask_for_company(first.segment, first.number);
         let begin = Instant::now();
         file.sync().map_err(failed("sync", &name))?;
-        if is_new {
-            // Before the first report of this segment its name must be durable too. Later writes
-            // into it may be done earlier, but are reported after this one.
-            shared.files.sync_names().map_err(failed("sync folder of", &name))?;
-        }
         let time = if shared.options.durable { begin.elapsed() } else { Duration::ZERO };
         Ok(Some(time))
     }

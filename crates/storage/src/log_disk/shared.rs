@@ -49,7 +49,8 @@ pub(crate) struct Desk {
     busy: usize,
     /// A sync that is alone in flight, of this segment and for this write, wants company.
     lonely: Option<(SegmentId, u64)>,
-    /// A lane is giving a spare its segment's name; no other write may begin before that is done.
+    /// A lane is giving a spare its segment's name, durably; no other write may begin before that is
+    /// done.
     opening: bool,
     /// Every segment file and its size when it was named.
     pub(crate) segments: BTreeMap<SegmentId, u64>,
@@ -191,6 +192,10 @@ impl Shared {
         self.files
             .rename(&name, &target)
             .map_err(FileError::new("rename to", &self.path.join(&target)))?;
+        // Before the first byte. If the power took the name and left bytes, the spare would hold
+        // records of a segment that the next start does not know: it would give the same name to the
+        // same file, and old records behind new ones would pass for their continuation.
+        self.files.sync_names().map_err(FileError::new("sync folder", &self.path))?;
         let mut desk = self.lock();
         desk.segments.insert(segment, size);
         desk.opening = false;

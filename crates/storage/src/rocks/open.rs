@@ -156,6 +156,9 @@ struct Notes<'a> {
     db: &'a DB,
 }
 
+/// By position in [`Table::ALL`].
+type TableSizes = [SectionSize; Table::ALL.len()];
+
 impl Notes<'_> {
     /// Checks that the database is ours; a new one becomes ours.
     fn check_or_write(&self, owner: Owner) -> Result<(), OpenError> {
@@ -200,7 +203,7 @@ impl Notes<'_> {
         Ok(index)
     }
 
-    fn rows(&self) -> Result<(HashMap<Vec<u8>, u64>, [SectionSize; Table::ALL.len()]), OpenError> {
+    fn rows(&self) -> Result<(HashMap<Vec<u8>, u64>, TableSizes), OpenError> {
         let (mut rows, mut sizes) = (HashMap::new(), ContentSize::default().tables);
         for row in self.db.iterator_cf(self.family(TABLES), IteratorMode::Start) {
             let (row, value) = row.map_err(|error| self.rocks(error))?;

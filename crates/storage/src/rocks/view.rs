@@ -30,6 +30,9 @@ struct Held {
     shared: Arc<Shared>,
 }
 
+/// Looks at a key and its value, and says whether to go on.
+type VisitEntry<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, EngineError>;
+
 impl Held {
     #[expect(
         unsafe_code,
@@ -68,7 +71,7 @@ impl RocksView {
         family: &'static str,
         from: &[u8],
         until: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, EngineError>,
+        visit: VisitEntry<'_>,
     ) -> Result<(), EngineError> {
         let mut options = self.read_options();
         options.set_iterate_upper_bound(until);

@@ -16,7 +16,8 @@ use crate::files::DurableFile;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
 use crate::snapshots::folder::{Content, SnapshotFolder};
 
-/// Small, so that records are torn in many ways.
+/// What is written whole or not at all. Small, so that records are torn in many ways; a real one is
+/// eight times as large, so the header of a segment, which has this size, is never torn.
 const SECTOR: usize = 64;
 
 /// How calls come to an end.
@@ -114,7 +115,9 @@ impl Medium {
             Call::Make { place, name } => {
                 self.files.push(File::default());
                 let file = self.files.len() - 1;
-                self.change_names(*place, |names| drop(names.insert(name.clone(), file)));
+                self.change_names(*place, |names| {
+                    names.insert(name.clone(), file);
+                });
             }
             Call::Write { file, offset, bytes } => {
                 let file = &mut self.files[*file];
@@ -132,7 +135,9 @@ impl Medium {
                 names.insert(to.clone(), file);
             }),
             Call::Remove { place, name } => {
-                self.change_names(*place, |names| drop(names.remove(name)));
+                self.change_names(*place, |names| {
+                    names.remove(name);
+                });
             }
             Call::SyncNames { place } => self.folders[*place as usize].since_sync.clear(),
         }
@@ -215,7 +220,8 @@ impl Disk {
             Crash::Killed => {}
             Crash::KilledWithin => {
                 if let Some(Call::Write { file, offset, bytes }) = state.1.get(calls) {
-                    let bytes = bytes[..rng.usize(0..=bytes.len())].to_vec();
+                    let whole = SECTOR * rng.usize(0..=bytes.len() / SECTOR);
+                    let bytes = bytes[..whole].to_vec();
                     medium.apply(&Call::Write { file: *file, offset: *offset, bytes });
                 }
             }

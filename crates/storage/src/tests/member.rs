@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use node::consensus::{Config, Consensus, Holds, bootstrap};
 use node::messages::{Committed, ConsensusInput, ConsensusOutput, Payload, SegmentId};
-use node::wal::{Recovered, SegmentSource, replay};
+use node::wal::replay::Place as LogPlace;
+use node::wal::{Recovered, ReplayError, SegmentSource, replay};
 use prost::Message;
 use state::alarms::Quota;
 use state::apply::Entry;
@@ -31,6 +32,8 @@ const CLUSTER: ClusterId = ClusterId(0xc1);
 const MEMBER: MemberId = MemberId(0xe1);
 /// A handful of records: the log is cut often.
 const SEGMENT_BYTES: u64 = 1200;
+/// Where the log of a new cluster begins.
+const BEGINNING: LogPlace = LogPlace { segment: SegmentId(1), offset: 0 };
 /// Longer than any write takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More turns than any step needs.
@@ -139,14 +142,16 @@ impl<D: Durability> Member<D> {
         let row = state.reader().engine_view().get(Table::Meta, meta::CONF_STATE);
         let conf_state = row.map_err(|error| error.to_string())?.unwrap_or_default();
         let holds = Holds { index, term, time: state.time(), conf_state };
-        let recovered = match recover(disk, index)? {
-            Some(recovered) => recovered,
-            None if index == LogIndex(0) && story.base == LogIndex(0) => {
+        let is_new = index == LogIndex(0) && story.base == LogIndex(0);
+        let recovered = match recover(disk, index) {
+            // As the server does it: nobody was promised anything.
+            Ok(None) | Err(ReplayError::Rot(BEGINNING)) if is_new => {
                 found(disk)?;
-                recover(disk, index)?.ok_or("the log is empty right after it was begun")?
+                recover(disk, index).map_err(|error| error.to_string())?
             }
-            None => return Err(format!("the log is lost, acknowledged {}", story.base)),
+            recovered => recovered.map_err(|error| error.to_string())?,
         };
+        let recovered = recovered.ok_or(format!("the log is lost, acknowledged {}", story.base))?;
         let opened_at = index.max(LogIndex(recovered.last_index()));
         let consensus = Consensus::open(config(), recovered, &holds);
         let consensus = consensus.map_err(|error| error.to_string())?;
@@ -370,8 +375,8 @@ impl SegmentSource for Source {
     }
 }
 
-fn recover(disk: &Disk, applied: LogIndex) -> Result<Option<Recovered>, String> {
-    replay(&Source(log_dir(disk)), CLUSTER, MEMBER, applied).map_err(|error| error.to_string())
+fn recover(disk: &Disk, applied: LogIndex) -> Result<Option<Recovered>, ReplayError> {
+    replay(&Source(log_dir(disk)), CLUSTER, MEMBER, applied)
 }
 
 /// Begins the log of a new cluster of this one member.
