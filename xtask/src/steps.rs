@@ -95,14 +95,11 @@ pub(crate) fn test(root: &Path) -> anyhow::Result<bool> {
 /// Builds the server and compares it with etcd for as long as the arguments say; they are those of
 /// the program in `crates/compat`.
 pub(crate) fn compat(root: &Path, arguments: impl Iterator<Item = String>) -> anyhow::Result<bool> {
-    const PROFILE: &str = "--profile=fast";
-    let mut built = cargo(root);
-    built.args(["build", "--package=server", "--bin=metastore", "--locked", PROFILE]);
     let arguments: Vec<String> = arguments.collect();
-    if arguments.iter().any(|argument| argument.contains("rocksdb")) {
-        built.arg("--features=rocksdb");
-    }
-    if !built.status().context("start cargo")?.success() {
+    let is_rocksdb = arguments.iter().any(|argument| argument.contains("rocksdb"));
+    let engine = if is_rocksdb { "rocksdb" } else { "memory" };
+    let mut built = Command::new(root.join("scripts/build"));
+    if !built.args([engine, "fast"]).status().context("build the server")?.success() {
         return Ok(false);
     }
     let target =

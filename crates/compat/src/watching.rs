@@ -212,6 +212,7 @@ impl WatchPair {
             // Whoever answers nevertheless is found out at the next quiet point.
             return;
         }
+        let mut again_count = 0;
         for _ in 0..PROGRESS_ATTEMPTS_MAX {
             let (etcd, subject) = tokio::join!(self.etcd.progress(), self.subject.progress());
             if etcd && subject {
@@ -219,7 +220,10 @@ impl WatchPair {
             }
             // One of them has not noticed yet that its watchers are up to date.
             self.send_both(request);
+            again_count += 1;
         }
+        self.etcd.asked_again(again_count);
+        self.subject.asked_again(again_count);
         self.compare_progress(observed);
     }
 

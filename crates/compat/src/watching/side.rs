@@ -29,6 +29,8 @@ pub(super) struct WatchSide {
     /// Responses with events, by watcher.
     events: BTreeMap<i64, Vec<pb::WatchResponse>>,
     progress: Vec<pb::WatchResponse>,
+    /// How many answers about progress may still come because it was asked for more than once.
+    late_count: u32,
     /// Watchers that exist as far as this server has said.
     known: BTreeSet<i64>,
     /// Responses that nobody may send: for a watcher that does not exist, or with unknown fields.
@@ -44,6 +46,7 @@ impl WatchSide {
             control: VecDeque::new(),
             events: BTreeMap::new(),
             progress: Vec::new(),
+            late_count: 0,
             known: BTreeSet::new(),
             strays: Vec::new(),
         }
@@ -87,9 +90,9 @@ impl WatchSide {
             }
             self.control.push_back(response);
         } else if id == NO_WATCHER && response.events.is_empty() && !self.known.contains(&id) {
-            // Asked for twice because the first answer was late: the same answer twice.
-            if self.progress.last() != Some(&response) {
-                self.progress.push(response);
+            match self.late_count.checked_sub(1) {
+                Some(left) => self.late_count = left,
+                None => self.progress.push(response),
             }
         } else if self.known.contains(&id) {
             self.events.entry(id).or_default().push(response);
@@ -141,6 +144,13 @@ impl WatchSide {
 
     fn patience(&self) -> Duration {
         if self.fault.is_some() { PATIENCE_WITH_FAULT } else { PATIENCE }
+    }
+
+    /// Progress was asked for so many times more than the one answer that is compared.
+    pub(super) fn asked_again(&mut self, count: u32) {
+        // Those that have come already are the same answer: nothing was written between them.
+        let come = self.progress.split_off(self.progress.len().min(1)).len();
+        self.late_count += count.saturating_sub(u32::try_from(come).unwrap_or(u32::MAX));
     }
 
     pub(super) fn take_progress(&mut self) -> Vec<pb::WatchResponse> {
