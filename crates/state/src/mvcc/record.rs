@@ -453,7 +453,7 @@ mod wire {
             match (number, wire_type) {
                 (1, LENGTH_DELIMITED) => parsed.key = read_bytes(&mut bytes)?,
                 (5, LENGTH_DELIMITED) => parsed.value = Value::Here(read_bytes(&mut bytes)?),
-                (2 | 3 | 4 | 5 | 6, VARINT) => {
+                (2..=6, VARINT) => {
                     let value = read_varint(&mut bytes)?.cast_signed();
                     if value == 0 {
                         return None;

@@ -1,6 +1,5 @@
 use super::*;
 use crate::engine::samples::{applied, batches, dump, forget, put, tombstone};
-use crate::types::Revision;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
