@@ -6,7 +6,7 @@
 //! | rocksdb | in its own files, and the log behind their flush | flushing |
 //!
 //! This is the one place that tells engines apart. From here on a member has an
-//! [`Engine`](state::engine::Engine) and a [`Save`].
+//! [`Engine`] and a [`Save`].
 
 use std::sync::Arc;
 

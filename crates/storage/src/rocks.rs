@@ -37,7 +37,6 @@
 //! What it does not do: it knows nothing of keys and revisions beyond their order, and it makes no
 //! backups; checkpoints are read from its views like from any engine's.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -65,6 +64,7 @@ pub use open::{OpenError, Owner};
 pub use options::{Compression, RocksOptions};
 
 use layout::{CHANGES, COUNTS, HISTORY, TABLES, history_key, row_key};
+use open::RowSizes;
 use values::Values;
 use view::RocksView;
 
@@ -75,8 +75,8 @@ const COMMITS_PER_LOOK: u64 = 256;
 pub struct RocksEngine {
     shared: Arc<Shared>,
     content: ContentSize,
-    /// Bytes of key and value of each row, so that the content is counted without reading.
-    rows: HashMap<Vec<u8>, u64>,
+    /// So that the content is counted without reading.
+    rows: RowSizes,
     newest: Version,
     commits: u64,
     options: WriteOptions,

@@ -48,8 +48,8 @@ another one is refused and says which one to name. Which one:
 | on disk | snapshot files, and the log behind the newest | files of RocksDB, and the log behind their last flush |
 | a start reads | the snapshot, then the log behind it | keys and revisions of the history without values, then the log behind the flush |
 
-The memory of `rocksdb` is the key index plus `--rocksdb-cache-bytes`: half of that for whole values that
-were read or written lately, half for blocks of files, on whose account the write buffers are. A disk with
+The memory of `rocksdb` is the key index plus `--rocksdb-cache-bytes`: a third of that for whole values that
+were read or written lately, the rest for blocks of files, on whose account the write buffers are. A disk with
 less room than three write buffers raises the alarm NOSPACE, for RocksDB stops for good when it cannot write
 out what is in memory.
 ",

@@ -94,13 +94,15 @@ pub enum OpenError {
     },
 }
 
+/// Bytes of key and value of each row, by the key under which RocksDB has it.
+pub(super) type RowSizes = HashMap<Vec<u8>, u64>;
+
 /// An open database and what the engine must know of it.
 pub(super) struct Opened {
     pub(super) db: DB,
     pub(super) applied: LogIndex,
     pub(super) content: ContentSize,
-    /// Bytes of key and value by row key.
-    pub(super) rows: HashMap<Vec<u8>, u64>,
+    pub(super) rows: RowSizes,
     pub(super) newest: Version,
 }
 
@@ -156,9 +158,6 @@ struct Notes<'a> {
     db: &'a DB,
 }
 
-/// By position in [`Table::ALL`].
-type TableSizes = [SectionSize; Table::ALL.len()];
-
 impl Notes<'_> {
     /// Checks that the database is ours; a new one becomes ours.
     fn check_or_write(&self, owner: Owner) -> Result<(), OpenError> {
@@ -203,8 +202,8 @@ impl Notes<'_> {
         Ok(index)
     }
 
-    fn rows(&self) -> Result<(HashMap<Vec<u8>, u64>, TableSizes), OpenError> {
-        let (mut rows, mut sizes) = (HashMap::new(), ContentSize::default().tables);
+    fn rows(&self) -> Result<(RowSizes, [SectionSize; Table::ALL.len()]), OpenError> {
+        let (mut rows, mut sizes) = (RowSizes::new(), ContentSize::default().tables);
         for row in self.db.iterator_cf(self.family(TABLES), IteratorMode::Start) {
             let (row, value) = row.map_err(|error| self.rocks(error))?;
             let (table, key) = layout::parse_row_key(&row).ok_or(self.damaged("key of a row"))?;

@@ -1,9 +1,9 @@
 //! How RocksDB is set up: few decisions for the operator, the rest by measurement.
 //!
 //! ```text
-//!   cache ┬ half: values                 whole records, see `values`
-//!         └ half: blocks                 of files, their indexes and filters, and on the same
-//!                 └ write buffers        account what has not been flushed
+//!   cache ┬ a third: values              whole records, see `values`
+//!         └ the rest: blocks             of files, their indexes and filters, and on the same
+//!                     └ write buffers    account what has not been flushed
 //! ```
 //!
 //! Memory is bounded by these numbers and not by the data; beside them only the key index of the
@@ -52,8 +52,8 @@ pub enum Compression {
 impl Default for RocksOptions {
     fn default() -> RocksOptions {
         RocksOptions {
-            cache_bytes: 256 << 20,
-            write_buffer_bytes: 64 << 20,
+            cache_bytes: 96 << 20,
+            write_buffer_bytes: 32 << 20,
             bloom_bits: 10,
             compression: Compression::Lz4,
             background_jobs: 2,
@@ -66,7 +66,7 @@ impl RocksOptions {
     /// The part of the cache that keeps whole values.
     #[must_use]
     pub fn value_cache_bytes(&self) -> u64 {
-        self.cache_bytes / 2
+        self.cache_bytes / 3
     }
 
     /// The part of the cache that keeps blocks, and accounts for write buffers.

@@ -14,6 +14,9 @@ use state::schema::Table;
 use super::layout::{CHANGES, HISTORY, TABLES, history_key, parse_history_key, row_key};
 use super::{Shared, storage};
 
+/// What is done with a key and its value: go on, stop, or it is not what it should be.
+type VisitEntry<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, EngineError> + 'a;
+
 /// See the module.
 pub(super) struct RocksView {
     snapshot: Held,
@@ -29,9 +32,6 @@ struct Held {
     snapshot: Snapshot<'static>,
     shared: Arc<Shared>,
 }
-
-/// Looks at a key and its value, and says whether to go on.
-type VisitEntry<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, EngineError>;
 
 impl Held {
     #[expect(
@@ -71,7 +71,7 @@ impl RocksView {
         family: &'static str,
         from: &[u8],
         until: &[u8],
-        visit: VisitEntry<'_>,
+        visit: &mut VisitEntry<'_>,
     ) -> Result<(), EngineError> {
         let mut options = self.read_options();
         options.set_iterate_upper_bound(until);
