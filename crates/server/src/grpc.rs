@@ -61,6 +61,7 @@ mod lease;
 pub mod limits;
 mod maintenance;
 pub mod permit;
+mod pieces;
 mod range_stream;
 mod read;
 mod size;
@@ -230,7 +231,7 @@ impl Future for ResponseFuture {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => {
                 slow::unary(*begun, *slow, path.path());
-                Poll::Ready(terms.apply(with_etcds_status(response, path)))
+                Poll::Ready(terms.apply(pieces::unfold(with_etcds_status(response, path))))
             }
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_panic) => {
