@@ -32,6 +32,12 @@ pub const READ_STEP_BYTES: usize = 512 << 10;
 /// in memory at most.
 pub const STREAM_CHUNK_BYTES: usize = 128 << 10;
 
+/// Bytes of key-values up to which the answer to a read is encoded at once.
+pub const WHOLE_RESPONSE_BYTES: usize = 512 << 10;
+
+/// Bytes of key-values in each piece of a larger one: the time a step of a stream takes, too.
+pub const PIECE_BYTES: usize = STREAM_CHUNK_BYTES;
+
 /// Bytes of the first message of a range stream: small, so that the client can begin.
 pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
 
