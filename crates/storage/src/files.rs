@@ -107,11 +107,20 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
 
 /// Creates a folder and those above it that are missing, for this user alone, durably.
 ///
+/// A folder that exists may be the work of a process that was killed before it could sync what is
+/// above: one that is built upon is made durable, too.
+///
 /// # Errors
 /// If one cannot be created or its parent cannot be synced.
 pub fn create_dir(path: &Path) -> Result<(), FileError> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    let mut missing = Vec::new();
+    for folder in path.ancestors().take_while(|folder| !folder.as_os_str().is_empty()) {
+        if folder.exists() {
+            sync_found(folder)?;
+            break;
+        }
+        missing.push(folder);
+    }
     for folder in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => sync_dir(folder_of(folder))?,
@@ -121,6 +130,15 @@ pub fn create_dir(path: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// Makes the name of a folder durable that was there already.
+fn sync_found(folder: &Path) -> Result<(), FileError> {
+    match sync_dir(folder_of(folder)) {
+        // Whoever may not look into it has not made anything there.
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// The folder that a name stands in; `.` for a bare name.
