@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Looking is not enough where processors are few: what a stream of hundreds of megabytes a second costs
-//! the rest of the server, the kernel and the client is taken from everybody. So whoever streams while
+//! the rest of the server, the kernel and the client is taken from everybody. So who streams everything while
 //! other requests come in rests half of the time. With few others there are few turns in which one came
 //! in, and few rests.
 
@@ -24,12 +24,11 @@ use tokio_stream::Stream;
 use super::limits::{REST_MAX, REST_MIN};
 use super::permit::Permits;
 
-/// Passes on what the inner stream yields, at most one item each time it is polled, and rests while
-/// there are others.
+/// Passes on what the inner stream yields, at most one item each time it is polled.
 pub(crate) struct InTurns<S> {
     stream: S,
-    /// Tells of other requests.
-    permits: Permits,
+    /// Tells of other requests, if it is to rest beside them.
+    others: Option<Permits>,
     /// The last poll yielded an item.
     turn: Option<Turn>,
     /// Time taken beside others and not rested yet.
@@ -45,13 +44,23 @@ struct Turn {
 }
 
 impl<S> InTurns<S> {
-    pub(crate) fn new(stream: S, permits: Permits) -> InTurns<S> {
-        InTurns { stream, permits, turn: None, owed: Duration::ZERO, rest: None }
+    /// A stream that only lets others have their turn: one message in pieces, which somebody waits for.
+    pub(crate) fn new(stream: S) -> InTurns<S> {
+        InTurns { stream, others: None, turn: None, owed: Duration::ZERO, rest: None }
+    }
+
+    /// A stream that also rests while others come in, of whom `permits` tells.
+    pub(crate) fn resting(stream: S, permits: Permits) -> InTurns<S> {
+        InTurns { others: Some(permits), ..InTurns::new(stream) }
+    }
+
+    fn requests(&self) -> u64 {
+        self.others.as_ref().map_or(0, Permits::requests)
     }
 
     /// What the turn that has ended costs.
     fn end(&mut self, turn: &Turn) {
-        if self.permits.requests() == turn.requests {
+        if self.requests() == turn.requests {
             return;
         }
         // Most of a long turn is the client's, which does not read.
@@ -78,7 +87,7 @@ impl<S: Stream + Unpin> Stream for InTurns<S> {
             ready!(rest.as_mut().poll(context));
             self.rest = None;
         }
-        let turn = Turn { began: Instant::now(), requests: self.permits.requests() };
+        let turn = Turn { began: Instant::now(), requests: self.requests() };
         let item = ready!(Pin::new(&mut self.stream).poll_next(context));
         self.turn = item.is_some().then_some(turn);
         Poll::Ready(item)
@@ -96,9 +105,8 @@ mod tests {
     #[tokio::test]
     async fn two_streams_of_one_thread_take_turns() {
         let order = RefCell::new(String::new());
-        let permits = Permits::default();
         let run = async |name: char| {
-            let mut stream = InTurns::new(tokio_stream::iter(0..3), permits.clone());
+            let mut stream = InTurns::new(tokio_stream::iter(0..3));
             while stream.next().await.is_some() {
                 order.borrow_mut().push(name);
             }
@@ -117,7 +125,7 @@ mod tests {
         const TURNS: u32 = 10;
         let permits = Permits::default();
         let begin = tokio::time::Instant::now();
-        let mut stream = InTurns::new(tokio_stream::iter(0..TURNS), permits.clone());
+        let mut stream = InTurns::resting(tokio_stream::iter(0..TURNS), permits.clone());
         while stream.next().await.is_some() {
             let turn = stream.turn.as_mut().expect("a turn has begun");
             turn.began = turn.began.checked_sub(Duration::from_millis(2)).expect("long after");

@@ -49,7 +49,7 @@ impl Kv for Shell {
         }
         let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
-        let stream = InTurns::new(stream, self.permits.clone());
+        let stream = InTurns::resting(stream, self.permits.clone());
         let stream = WhileRead::new(stream, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }

@@ -121,7 +121,7 @@ impl Maintenance for Shell {
         let view = self.handle.reader().engine_view();
         let cluster = ClusterId(self.handle.header().cluster_id);
         let snapshot = snapshot::begin(view, cluster, permit).await?;
-        let snapshot = InTurns::new(snapshot, self.permits.clone());
+        let snapshot = InTurns::resting(snapshot, self.permits.clone());
         let snapshot = WhileRead::new(snapshot, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(snapshot, &self.shutdown.closed)))
     }
