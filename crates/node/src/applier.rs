@@ -24,7 +24,6 @@ use state::{ClusterTime, LeaseId, LogIndex, MemberId, RequestId, Revision, State
 use crate::lessor::{KeepAlive, Lessor};
 use crate::limits::{
     ANSWERS_PER_PUBLISH, LEASE_TIME_MARK_MS, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS,
-    SWEEP_SLICES_PER_TURN,
 };
 use crate::messages::{Committed, Fatal, Payload, Standing};
 
@@ -255,10 +254,15 @@ impl Applier {
             shell.emit(ApplierOutput::Applied(index));
         }
         self.propose_due(now, shell);
-        self.sweep(shell)
+        if self.garbage == Garbage::None
+            && !(self.state.is_swept() && self.waiting_for_sweep.is_empty())
+        {
+            self.garbage = Garbage::Removable;
+        }
+        Ok(())
     }
 
-    /// What a turn without inputs would find to remove.
+    /// What [`sweep`](Applier::sweep) would find to remove.
     #[must_use]
     pub fn garbage(&self) -> Garbage {
         self.garbage
@@ -463,16 +467,13 @@ impl Applier {
         request
     }
 
-    /// A bounded amount of removing between two applies.
-    fn sweep(&mut self, shell: &mut dyn ApplierShell) -> Result<(), Fatal> {
-        let mut progress = SweepProgress::More;
+    /// A bounded amount of removing, between two turns.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub fn sweep(&mut self, shell: &mut dyn ApplierShell) -> Result<(), Fatal> {
         let was_swept = self.state.is_swept();
-        for _ in 0..SWEEP_SLICES_PER_TURN {
-            progress = self.state.sweep()?;
-            if progress != SweepProgress::More {
-                break;
-            }
-        }
+        let progress = self.state.sweep()?;
         self.garbage = match progress {
             SweepProgress::Done => Garbage::None,
             SweepProgress::More => Garbage::Removable,

@@ -86,9 +86,6 @@ pub const OWN_COMMAND_RETRY_MS: u64 = 7000;
 /// for the disk to take something in between, short enough for a client that waits.
 pub const OWN_COMMAND_PAUSE_MS: u64 = 100;
 
-/// Slices of sweeping in one turn of the applier.
-pub const SWEEP_SLICES_PER_TURN: usize = 4;
-
 /// Longest time between two automatic compactions of a policy by time, in milliseconds; etcd's.
 pub const COMPACTION_INTERVAL_MS_MAX: u64 = 60 * 60 * 1000;
 

@@ -30,7 +30,8 @@ use storage::log_disk::{LogDisk, LogError, LogEvent};
 use crate::checkpoints::Checkpoints;
 use crate::handle::Beacon;
 use crate::limits::{
-    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_RETRY, SWEEP_RETRY_MAX,
+    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_REST, SWEEP_RETRY,
+    SWEEP_RETRY_MAX,
 };
 use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
@@ -109,7 +110,11 @@ pub struct Core {
     next_tick: Instant,
     next_look: Instant,
     /// Until garbage that a view holds is looked at again.
-    sweep_pause: Duration,
+    sweep_retry: Duration,
+    /// Not before then.
+    sweep_due: Instant,
+    /// Since the last sweep.
+    has_had_inputs: bool,
     stopping: bool,
     log_failure: Option<LogError>,
 }
@@ -179,7 +184,9 @@ impl Core {
             started: now,
             next_tick: now + parts.tick,
             next_look: now + OVERDUE_LOOK,
-            sweep_pause: SWEEP_RETRY,
+            sweep_retry: SWEEP_RETRY,
+            sweep_due: Instant::now(),
+            has_had_inputs: false,
             stopping: false,
             log_failure: None,
         }
@@ -219,17 +226,8 @@ impl Core {
     fn wait(&mut self) {
         let now = Instant::now();
         let mut until = self.next_tick;
-        match self.applier.garbage() {
-            Garbage::None => self.sweep_pause = SWEEP_RETRY,
-            Garbage::Removable => {
-                self.sweep_pause = SWEEP_RETRY;
-                until = now;
-            }
-            // Most views are held for microseconds, some for minutes.
-            Garbage::Held => {
-                until = until.min(now + self.sweep_pause);
-                self.sweep_pause = (2 * self.sweep_pause).min(SWEEP_RETRY_MAX);
-            }
+        if self.applier.garbage() != Garbage::None {
+            until = until.min(self.sweep_due);
         }
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),
@@ -269,7 +267,35 @@ impl Core {
         }
     }
 
+    /// Removes some garbage if it is time. Beside others it takes a part of the time only: nobody waits for
+    /// it, and everybody for what is done meanwhile.
+    fn sweep(&mut self) -> Result<(), CoreError> {
+        let begin = Instant::now();
+        if self.applier.garbage() == Garbage::None || begin < self.sweep_due {
+            return Ok(());
+        }
+        self.applier.sweep(&mut self.wiring)?;
+        self.wiring.waiters.send_answers();
+        let end = Instant::now();
+        let is_alone = !std::mem::take(&mut self.has_had_inputs);
+        let pause = match self.applier.garbage() {
+            // Most views are held for microseconds, some for minutes.
+            Garbage::Held => {
+                let pause = self.sweep_retry;
+                self.sweep_retry = (2 * pause).min(SWEEP_RETRY_MAX);
+                pause
+            }
+            Garbage::None | Garbage::Removable => {
+                self.sweep_retry = SWEEP_RETRY;
+                if is_alone { Duration::ZERO } else { SWEEP_REST * (end - begin) }
+            }
+        };
+        self.sweep_due = end + pause;
+        Ok(())
+    }
+
     fn take(&mut self, input: CoreInput) {
+        self.has_had_inputs = true;
         match input {
             CoreInput::Propose { request, command, reply } => {
                 self.wiring.waiters.propose(request, reply);
@@ -336,7 +362,7 @@ impl Core {
             self.consensus_inbox.extend(self.wiring.feedback.drain(..));
         }
         self.wiring.checkpoints.maybe_begin(self.applier.state());
-        Ok(())
+        self.sweep()
     }
 
     fn consensus_turn(&mut self) -> Result<(), CoreError> {

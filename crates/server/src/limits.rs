@@ -6,6 +6,9 @@ use std::time::Duration;
 /// answers of its first request.
 pub const CORE_INPUTS_PER_TURN: usize = 4096;
 
+/// Removing garbage rests so many times as long as it takes while there is something else to do.
+pub const SWEEP_REST: u32 = 3;
+
 /// How soon the core thread looks again at garbage that a held view keeps from being removed; twice as
 /// long each time, up to the second.
 pub const SWEEP_RETRY: Duration = Duration::from_millis(1);

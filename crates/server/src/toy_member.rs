@@ -215,6 +215,7 @@ impl Core {
             let time = self.time();
             let turn = self.applier.turn(time, &mut self.inbox, &mut self.shell);
             turn.expect("the memory engine does not fail");
+            self.applier.sweep(&mut self.shell).expect("the memory engine does not fail");
             for command in std::mem::take(&mut self.shell.own) {
                 self.append(&command);
             }

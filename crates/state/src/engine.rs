@@ -111,6 +111,15 @@ pub trait EngineView: Send + Sync {
     /// The storage failed or holds something else than a record.
     fn record(&self, version: Version) -> Result<Option<Record>, EngineError>;
 
+    /// The same for many: an engine that looks for each in files may find those that lie side by side
+    /// together.
+    ///
+    /// # Errors
+    /// As for [`EngineView::record`].
+    fn records(&self, versions: &[Version]) -> Result<Vec<Option<Record>>, EngineError> {
+        versions.iter().map(|version| self.record(*version)).collect()
+    }
+
     /// Visits the history in ascending order from `from` to before `until`, until told to stop.
     ///
     /// # Errors

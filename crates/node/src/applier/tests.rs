@@ -112,6 +112,7 @@ impl World {
     fn turn(&mut self) {
         let World { applier, shell, inbox, now, .. } = self;
         applier.turn(ClusterTime(*now), inbox, shell).expect("the memory engine does not fail");
+        applier.sweep(shell).expect("the memory engine does not fail");
     }
 
     fn decide(&mut self, commands: &[(u64, Operation)]) -> Committed {

@@ -6,13 +6,13 @@
 //!
 //! ```text
 //! nobody else   message ▪ message ▪ message ▪ message ▪ …
-//! others        message ▪ message ▪ rests as long as that took ▪ message ▪ …
+//! others        message ▪ message ▪ rest, three times as long ▪ message ▪ message ▪ …
 //! ```
 //!
 //! Looking is not enough where processors are few: what a stream of hundreds of megabytes a second costs
 //! the rest of the server, the kernel and the client is taken from everybody. So who streams everything while
-//! other requests come in rests half of the time. With few others there are few turns in which one came
-//! in, and few rests.
+//! other requests come in rests most of the time. With few others there are few milliseconds in which one
+//! came in, and few rests.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,54 +21,55 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
-use super::limits::{REST_MAX, REST_MIN};
+use super::limits::{REST, TURN_MAX, WORK_MIN};
 use super::permit::Permits;
 
 /// Passes on what the inner stream yields, at most one item each time it is polled.
 pub(crate) struct InTurns<S> {
     stream: S,
-    /// Tells of other requests, if it is to rest beside them.
-    others: Option<Permits>,
-    /// The last poll yielded an item.
-    turn: Option<Turn>,
-    /// Time taken beside others and not rested yet.
-    owed: Duration,
+    /// When the turn began that the last item was for: it ends when the connection asks for the next.
+    turn: Option<Instant>,
+    beside: Option<Beside>,
+}
+
+/// How a stream rests beside others.
+struct Beside {
+    /// Tells of others.
+    permits: Permits,
+    /// Those that had come in when it last rested or found that it need not.
+    requests: u64,
+    /// What it has taken since.
+    worked: Duration,
     rest: Option<Pin<Box<Sleep>>>,
 }
 
-/// From the making of a message until the connection asks for the next one.
-struct Turn {
-    began: Instant,
-    /// Those that had come in by then.
-    requests: u64,
+impl Beside {
+    /// Counts a turn; from time to time a rest follows.
+    fn count(&mut self, turn: Duration) {
+        // Most of a long turn is the client's, which does not read.
+        self.worked += turn.min(TURN_MAX);
+        if self.worked < WORK_MIN {
+            return;
+        }
+        let worked = std::mem::take(&mut self.worked);
+        let requests = self.permits.requests();
+        if requests != std::mem::replace(&mut self.requests, requests) {
+            self.rest = Some(Box::pin(tokio::time::sleep(REST * worked)));
+        }
+    }
 }
 
 impl<S> InTurns<S> {
     /// A stream that only lets others have their turn: one message in pieces, which somebody waits for.
     pub(crate) fn new(stream: S) -> InTurns<S> {
-        InTurns { stream, others: None, turn: None, owed: Duration::ZERO, rest: None }
+        InTurns { stream, turn: None, beside: None }
     }
 
     /// A stream that also rests while others come in, of whom `permits` tells.
     pub(crate) fn resting(stream: S, permits: Permits) -> InTurns<S> {
-        InTurns { others: Some(permits), ..InTurns::new(stream) }
-    }
-
-    fn requests(&self) -> u64 {
-        self.others.as_ref().map_or(0, Permits::requests)
-    }
-
-    /// What the turn that has ended costs.
-    fn end(&mut self, turn: &Turn) {
-        if self.requests() == turn.requests {
-            return;
-        }
-        // Most of a long turn is the client's, which does not read.
-        self.owed += turn.began.elapsed().min(REST_MAX);
-        if self.owed >= REST_MIN {
-            let rest = std::mem::take(&mut self.owed);
-            self.rest = Some(Box::pin(tokio::time::sleep(rest)));
-        }
+        let requests = permits.requests();
+        let beside = Beside { permits, requests, worked: Duration::ZERO, rest: None };
+        InTurns { stream, turn: None, beside: Some(beside) }
     }
 }
 
@@ -77,19 +78,21 @@ impl<S: Stream + Unpin> Stream for InTurns<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
         if let Some(turn) = self.turn.take() {
-            self.end(&turn);
-            if self.rest.is_none() {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+            if let Some(beside) = &mut self.beside {
+                beside.count(turn.elapsed());
             }
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        if let Some(rest) = &mut self.rest {
+        if let Some(beside) = &mut self.beside
+            && let Some(rest) = &mut beside.rest
+        {
             ready!(rest.as_mut().poll(context));
-            self.rest = None;
+            beside.rest = None;
         }
-        let turn = Turn { began: Instant::now(), requests: self.requests() };
+        let began = Instant::now();
         let item = ready!(Pin::new(&mut self.stream).poll_next(context));
-        self.turn = item.is_some().then_some(turn);
+        self.turn = item.is_some().then_some(began);
         Poll::Ready(item)
     }
 }
@@ -120,7 +123,7 @@ mod tests {
         }
     }
 
-    /// How long a stream of turns of 2 ms each takes on a clock that only moves for sleepers.
+    /// How long a stream of turns takes on a clock that only moves for sleepers.
     async fn time_beside(others: impl Fn(&Permits)) -> Duration {
         const TURNS: u32 = 10;
         let permits = Permits::default();
@@ -128,17 +131,18 @@ mod tests {
         let mut stream = InTurns::resting(tokio_stream::iter(0..TURNS), permits.clone());
         while stream.next().await.is_some() {
             let turn = stream.turn.as_mut().expect("a turn has begun");
-            turn.began = turn.began.checked_sub(Duration::from_millis(2)).expect("long after");
+            *turn = turn.checked_sub(TURN_MAX / 2).expect("long after");
             others(&permits);
         }
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_beside_others_rests_as_long_as_it_works_and_one_alone_does_not() {
+    async fn a_stream_rests_beside_others_and_one_alone_does_not() {
         assert_eq!(time_beside(|_| ()).await, Duration::ZERO);
+        let worked = 10 * (TURN_MAX / 2);
         let beside = time_beside(|permits| drop(permits.take(0))).await;
-        assert!(beside >= Duration::from_millis(20), "rested {beside:?} of 20 ms");
-        assert!(beside < Duration::from_millis(60), "rested {beside:?}, three times too long");
+        assert!(beside >= REST * worked, "rested {beside:?} of {worked:?}");
+        assert!(beside < 2 * REST * worked, "rested {beside:?} of {worked:?}");
     }
 }

@@ -41,12 +41,16 @@ pub const PIECE_BYTES: usize = STREAM_CHUNK_BYTES;
 /// Bytes of the first message of a range stream: small, so that the client can begin.
 pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
 
-/// What a long stream owes to others before it rests: the runtime's clock ticks in milliseconds.
-pub const REST_MIN: Duration = Duration::from_millis(1);
+/// How many times as long as it works a long stream rests while others come in.
+pub const REST: u32 = 3;
+
+/// What a long stream works before it looks whether to rest: as long as a put may wait for. A rest is at
+/// least a millisecond, by which the runtime's clock ticks.
+pub const WORK_MIN: Duration = Duration::from_micros(250);
 
 /// The longest turn that counts. A message takes far less to make and send; the rest is waiting for the
 /// client.
-pub const REST_MAX: Duration = Duration::from_millis(4);
+pub const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// Bytes of data in one message of a snapshot; etcd's number.
 pub const SNAPSHOT_MESSAGE_BYTES: usize = 32 << 10;

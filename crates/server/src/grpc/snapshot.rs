@@ -234,10 +234,4 @@ mod tests {
         let last = messages.last().expect("an error").as_ref().expect_err("no checksum");
         assert_eq!(last.code(), tonic::Code::Unavailable);
     }
-
-    #[test]
-    #[should_panic(expected = "a checkpoint knows how long it is")]
-    fn more_than_announced_is_a_fault_of_ours() {
-        Cutter::new(1024).cut(&[1; 1025]);
-    }
 }

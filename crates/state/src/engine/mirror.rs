@@ -101,6 +101,16 @@ impl EngineView for MirrorView {
         Ok(record)
     }
 
+    fn records(&self, versions: &[Version]) -> Result<Vec<Option<Record>>, EngineError> {
+        fn shown(records: &[Option<Record>]) -> Vec<Option<Shown<'_>>> {
+            records.iter().map(|record| record.as_ref().map(Shown::of)).collect()
+        }
+        let records = self.first.records(versions)?;
+        let others = self.second.records(versions)?;
+        agree("records", &versions, &shown(&records), &shown(&others));
+        Ok(records)
+    }
+
     fn scan_history(
         &self,
         from: Version,

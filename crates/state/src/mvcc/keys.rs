@@ -34,6 +34,14 @@ pub trait Keys {
     /// # Errors
     /// The engine failed, or does not know a version that the index shows.
     fn resolve(&self, record: Record) -> Result<Record, EngineError>;
+
+    /// The same for many, in their order.
+    ///
+    /// # Errors
+    /// As for [`Keys::resolve`].
+    fn resolve_all(&self, records: Vec<Record>) -> Result<Vec<Record>, EngineError> {
+        records.into_iter().map(|record| self.resolve(record)).collect()
+    }
 }
 
 impl Keys for ReadView {
@@ -66,5 +74,16 @@ impl Keys for ReadView {
         }
         let version = record.version();
         self.engine().record(version)?.ok_or(EngineError::Missing { version })
+    }
+
+    fn resolve_all(&self, mut records: Vec<Record>) -> Result<Vec<Record>, EngineError> {
+        let stored = |record: &&mut Record| record.kind() == RecordKind::Stored;
+        let missing: Vec<_> = records.iter_mut().filter(stored).collect();
+        let versions: Vec<_> = missing.iter().map(|record| record.version()).collect();
+        let found = self.engine().records(&versions)?;
+        for ((record, found), version) in missing.into_iter().zip(found).zip(versions) {
+            *record = found.ok_or(EngineError::Missing { version })?;
+        }
+        Ok(records)
     }
 }

@@ -113,10 +113,7 @@ pub fn range_of(keys: &dyn Keys, query: &Range) -> Result<RangeOutcome, EngineEr
     }
     let more = limit.is_some_and(|limit| records.len() > limit);
     records.truncate(limit.unwrap_or(usize::MAX));
-    let kvs = records
-        .into_iter()
-        .map(|record| output(keys, record, query))
-        .collect::<Result<_, EngineError>>()?;
+    let kvs = output(keys, records, query)?;
     Ok(RangeOutcome { revision, kvs, more, count })
 }
 
@@ -185,10 +182,7 @@ fn sort(
 ) -> Result<Vec<Record>, EngineError> {
     let descend = query.sort_order == sort_order::DESCEND;
     if query.sort_target == sort_target::VALUE {
-        records = records
-            .into_iter()
-            .map(|record| keys.resolve(record))
-            .collect::<Result<_, EngineError>>()?;
+        records = keys.resolve_all(records)?;
     }
     let directed = |order: Ordering| if descend { order.reverse() } else { order };
     match query.sort_target {
@@ -211,11 +205,20 @@ fn signed(number: i64, descend: bool) -> i64 {
     if descend { -number } else { number }
 }
 
-fn output(keys: &dyn Keys, record: Record, query: &Range) -> Result<Bytes, EngineError> {
+fn output(keys: &dyn Keys, records: Vec<Record>, query: &Range) -> Result<Vec<Bytes>, EngineError> {
     if query.keys_only {
-        return Ok(key_only(&record, query.sort_target == sort_target::VALUE));
+        let with_lease = query.sort_target == sort_target::VALUE;
+        return Ok(records.iter().map(|record| key_only(record, with_lease)).collect());
     }
-    Ok(keys.resolve(record)?.to_bytes())
+    Ok(keys.resolve_all(records)?.iter().map(Record::to_bytes).collect())
+}
+
+/// About the size of what [`output`] makes of a record.
+fn output_bytes(record: &Record, query: &Range) -> usize {
+    if query.keys_only {
+        return record.key().len();
+    }
+    usize::try_from(record.wire_bytes()).expect("a request brought it")
 }
 
 /// A `KeyValue` without its value, and without its lease unless the values were looked at: what
@@ -277,34 +280,23 @@ impl RangeCursor {
             return Ok(chunk);
         }
         let (mut bytes, mut left, mut more) = (0, self.left, false);
-        let mut failed = None;
         let mut next_start = None;
-        let (view, query) = (&self.view, &self.query);
-        let end = view.index().scan(&rest, CURSOR_SLOTS_PER_STEP, &mut |record| {
+        let (mut records, query) = (Vec::new(), &self.query);
+        let end = self.view.index().scan(&rest, CURSOR_SLOTS_PER_STEP, &mut |record| {
             if left == Some(0) {
                 more = true;
                 return ControlFlow::Break(());
             }
-            if bytes >= max_bytes && !chunk.kvs.is_empty() {
+            if bytes >= max_bytes && !records.is_empty() {
                 next_start = Some(Bytes::copy_from_slice(record.key()));
                 return ControlFlow::Break(());
             }
-            match output(view, record.clone(), query) {
-                Ok(kv) => {
-                    bytes += kv.len();
-                    left = left.map(|left| left - 1);
-                    chunk.kvs.push(kv);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
+            bytes += output_bytes(record, query);
+            left = left.map(|left| left - 1);
+            records.push(record.clone());
+            ControlFlow::Continue(())
         });
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        chunk.kvs = output(&self.view, records, query)?;
         self.left = left;
         self.passed += chunk.kvs.len() as u64;
         match (end, next_start) {

@@ -84,14 +84,24 @@ fn versions(engine: &RocksEngine) -> Vec<i64> {
     seen
 }
 
-/// Every version of the range by look-up, found or not.
+/// Every version of the range by look-up, found or not: many at once, then each alone.
 fn look_ups(view: &dyn EngineView) -> Vec<String> {
     let versions = (1..65).flat_map(|main| (0..4).map(move |sub| (main, sub)));
-    let look_up = |(main, sub)| {
-        let found = view.record(Version { main: Revision(main), sub }).expect("a disk");
-        found.map(|record| format!("{main}.{sub} {:?} {:?}", record.kind(), record.bytes()))
+    let mut versions: Vec<Version> =
+        versions.map(|(main, sub)| Version { main: Revision(main), sub }).collect();
+    // Far apart and side by side, in no order.
+    fastrand::Rng::with_seed(7).shuffle(&mut versions[..128]);
+    let show = |found: Option<Record>| {
+        found.map(|record| {
+            format!("{:?} {:?} {:?}", record.version(), record.kind(), record.bytes())
+        })
     };
-    versions.filter_map(look_up).collect()
+    let together = view.records(&versions).expect("a disk").into_iter();
+    let together: Vec<_> = together.map(show).collect();
+    let alone = versions.iter().map(|version| view.record(*version).expect("a disk"));
+    let alone: Vec<_> = alone.map(show).collect();
+    assert_eq!(together, alone);
+    alone.into_iter().flatten().collect()
 }
 
 /// What an index is loaded from.
