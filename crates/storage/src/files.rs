@@ -107,11 +107,20 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
 
 /// Creates a folder and those above it that are missing, for this user alone, durably.
 ///
+/// A folder that exists may be the work of a process that was killed before it could sync what is
+/// above: one that is built upon is made durable, too.
+///
 /// # Errors
 /// If one cannot be created or its parent cannot be synced.
 pub fn create_dir(path: &Path) -> Result<(), FileError> {
-    let missing: Vec<&Path> =
-        path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    let mut missing = Vec::new();
+    for folder in path.ancestors().take_while(|folder| !folder.as_os_str().is_empty()) {
+        if folder.exists() {
+            sync_found(folder)?;
+            break;
+        }
+        missing.push(folder);
+    }
     for folder in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => sync_dir(folder_of(folder))?,
@@ -123,6 +132,15 @@ pub fn create_dir(path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Makes the name of a folder durable that was there already.
+fn sync_found(folder: &Path) -> Result<(), FileError> {
+    match sync_dir(folder_of(folder)) {
+        // Whoever may not look into it has not made anything there.
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 /// The folder that a name stands in; `.` for a bare name.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -131,16 +149,17 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Reserves the blocks of a file, so that writing it later cannot meet a full disk.
+/// Reserves the blocks of a file, so that writing it later cannot meet a full disk. Says whether it
+/// did: not every file system can, and then only filling the file reserves.
 ///
 /// # Errors
-/// If there is no room. File systems that cannot reserve are no error: filling the file reserves.
-pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+/// If there is no room.
+pub fn preallocate(file: &File, bytes: u64) -> io::Result<bool> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP) => return Ok(()),
-            result => return Ok(result?),
+            Err(Errno::OPNOTSUPP) => return Ok(false),
+            result => return Ok(result.map(|()| true)?),
         }
     }
 }
@@ -181,12 +200,18 @@ pub(crate) struct PacedWriter<F: DurableFile> {
     file: F,
     sync_bytes: u64,
     dirty_bytes: u64,
+    written_bytes: u64,
 }
 
 impl<F: DurableFile> PacedWriter<F> {
     /// Syncs whenever `sync_bytes` have been written.
     pub(crate) fn new(file: F, sync_bytes: u64) -> PacedWriter<F> {
-        PacedWriter { file, sync_bytes, dirty_bytes: 0 }
+        PacedWriter { file, sync_bytes, dirty_bytes: 0, written_bytes: 0 }
+    }
+
+    /// The size of the file so far.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Makes everything durable, including the size.
@@ -200,6 +225,7 @@ impl<F: DurableFile> Write for PacedWriter<F> {
         let room = usize::try_from(self.sync_bytes - self.dirty_bytes).unwrap_or(usize::MAX);
         let written = self.file.write(&bytes[..bytes.len().min(room)])?;
         self.dirty_bytes += written as u64;
+        self.written_bytes += written as u64;
         if self.dirty_bytes >= self.sync_bytes {
             self.file.sync_data()?;
             self.dirty_bytes = 0;

@@ -1,20 +1,25 @@
-//! A disk that remembers every call, and what survives when they stop.
+//! What a disk holds, and what of it survives when the calls stop.
 //!
 //! ```text
 //! write  ─▶ cache            killed:   the cache is what there is
 //! sync   ─▶ cache ─▶ medium  no power: the medium, and of what was not synced any sectors
 //! rename ─▶ names, durable once the folder is synced; without power a beginning of what was done
 //! ```
+//!
+//! A file's bytes and its name are two things here: who syncs a new file and not its folder may find
+//! neither. Some file systems are kinder; none promises to be.
+//!
+//! What has been appended may survive in any parts, with zeros in between. File systems that write
+//! the size behind the bytes (ext4 in its default mode, XFS, btrfs) keep a beginning of it, and some
+//! files may be trusted to them: [`Medium::keeping_order`].
+//!
+//! It is a model and does nothing by itself: whoever records calls says what they were.
+
+#![allow(dead_code, reason = "the disk of the memory engine has no folders in folders")]
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use fastrand::Rng;
-
-use crate::files::DurableFile;
-use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
-use crate::snapshots::folder::{Content, SnapshotFolder};
 
 /// What is written whole or not at all. Small, so that records are torn in many ways; a real one is
 /// eight times as large, so the header of a segment, which has this size, is never torn.
@@ -41,67 +46,91 @@ impl Crash {
 /// A promise that the disk does not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lie {
-    /// An honest disk.
-    None,
-    /// Syncs of segments do nothing.
-    LogSync,
-    /// Syncs of the log's folder do nothing.
-    LogNames,
-    /// Syncs of snapshots do nothing.
-    SnapshotSync,
-    /// Syncs of the snapshots' folder do nothing.
-    SnapshotNames,
+    /// Syncs of the files in the folder of this name do nothing.
+    Bytes(&'static str),
+    /// Syncs of the folder of this name do nothing.
+    Names(&'static str),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Log,
-    Snapshots,
-}
+/// A file or a folder, counted in the order in which they are made.
+pub(super) type Inode = usize;
 
-/// A call that changes something. Files are counted in the order in which they are made.
+/// The folder in which everything is.
+pub(super) const ROOT: Inode = 0;
+
+/// A call that changes something.
 #[derive(Clone, Debug)]
-enum Call {
-    Make { place: Place, name: String },
-    Write { file: usize, offset: usize, bytes: Vec<u8> },
-    Sync { file: usize },
-    Rename { place: Place, from: String, to: String },
-    Remove { place: Place, name: String },
-    SyncNames { place: Place },
+pub(super) enum Call {
+    MakeFile { folder: Inode, name: String },
+    MakeFolder { folder: Inode, name: String },
+    Write { file: Inode, offset: usize, bytes: Vec<u8> },
+    Resize { file: Inode, bytes: usize },
+    Sync { file: Inode },
+    SyncNames { folder: Inode },
+    Rename { folder: Inode, from: String, to: String },
+    Remove { folder: Inode, name: String },
 }
 
 impl Call {
     fn kind(&self) -> &'static str {
         match self {
-            Call::Make { .. } => "make",
+            Call::MakeFile { .. } => "make",
+            Call::MakeFolder { .. } => "make folder",
             Call::Write { .. } => "write",
+            Call::Resize { .. } => "resize",
             Call::Sync { .. } => "sync",
+            Call::SyncNames { .. } => "sync names",
             Call::Rename { .. } => "rename",
             Call::Remove { .. } => "remove",
-            Call::SyncNames { .. } => "sync names",
         }
     }
 }
 
+/// How many there are of each kind.
+pub(super) fn kinds(calls: &[Call]) -> BTreeMap<&'static str, usize> {
+    let mut kinds = BTreeMap::new();
+    calls.iter().for_each(|call| *kinds.entry(call.kind()).or_default() += 1);
+    kinds
+}
+
 /// What a disk holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Medium {
-    files: Vec<File>,
-    folders: [Folder; 2],
+    inodes: Vec<Content>,
+    /// The name of a folder; see [`Medium::keeping_order`].
+    in_order: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    File(File),
+    Folder(Folder),
 }
 
 #[derive(Clone, Debug, Default)]
 struct File {
     cache: Vec<u8>,
     medium: Vec<u8>,
-    dirty: Vec<(usize, Vec<u8>)>,
+    dirty: Vec<Dirty>,
+    /// Whether what is appended survives from its beginning on, or not at all.
+    in_order: bool,
 }
+
+/// A change of a file that no sync has followed.
+#[derive(Clone, Debug)]
+enum Dirty {
+    Bytes { offset: usize, bytes: Vec<u8> },
+    Size(usize),
+}
+
+type Names = BTreeMap<String, Inode>;
 
 #[derive(Clone, Debug, Default)]
 struct Folder {
-    names: BTreeMap<String, usize>,
+    names: Names,
+    in_order: bool,
     /// The names as they were after each change since the folder was synced, that moment included.
-    since_sync: Vec<BTreeMap<String, usize>>,
+    since_sync: Vec<Names>,
 }
 
 fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
@@ -110,41 +139,105 @@ fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 }
 
 impl Medium {
-    fn apply(&mut self, call: &Call) {
+    /// An empty folder.
+    pub(super) fn new() -> Medium {
+        Medium { inodes: vec![Content::Folder(Folder::default())], in_order: None }
+    }
+
+    /// The same, where files in folders of this name lose what was appended from the end only.
+    pub(super) fn keeping_order(self, folder: &'static str) -> Medium {
+        Medium { in_order: Some(folder), ..self }
+    }
+
+    pub(super) fn apply(&mut self, call: &Call) {
         match call {
-            Call::Make { place, name } => {
-                self.files.push(File::default());
-                let file = self.files.len() - 1;
-                self.change_names(*place, |names| {
-                    names.insert(name.clone(), file);
-                });
+            Call::MakeFile { folder, name } => {
+                let in_order = self.folder_mut(*folder).in_order;
+                self.make(*folder, name, Content::File(File { in_order, ..File::default() }));
+            }
+            Call::MakeFolder { folder, name } => {
+                let in_order = self.in_order == Some(name);
+                self.make(*folder, name, Content::Folder(Folder { in_order, ..Folder::default() }));
             }
             Call::Write { file, offset, bytes } => {
-                let file = &mut self.files[*file];
+                let file = self.file_mut(*file);
                 put(&mut file.cache, *offset, bytes);
-                file.dirty.push((*offset, bytes.clone()));
+                file.dirty.push(Dirty::Bytes { offset: *offset, bytes: bytes.clone() });
+            }
+            Call::Resize { file, bytes } => {
+                let file = self.file_mut(*file);
+                file.cache.resize(*bytes, 0);
+                file.dirty.push(Dirty::Size(*bytes));
             }
             Call::Sync { file } => {
-                let file = &mut self.files[*file];
-                for (offset, bytes) in file.dirty.drain(..) {
-                    put(&mut file.medium, offset, &bytes);
-                }
+                let file = self.file_mut(*file);
+                file.medium.clone_from(&file.cache);
+                file.dirty.clear();
             }
-            Call::Rename { place, from, to } => self.change_names(*place, |names| {
-                let file = names.remove(from).expect("what is renamed is there");
-                names.insert(to.clone(), file);
+            Call::SyncNames { folder } => self.folder_mut(*folder).since_sync.clear(),
+            Call::Rename { folder, from, to } => self.change_names(*folder, |names| {
+                let inode = names.remove(from).expect("what is renamed is there");
+                names.insert(to.clone(), inode);
             }),
-            Call::Remove { place, name } => {
-                self.change_names(*place, |names| {
-                    names.remove(name);
-                });
-            }
-            Call::SyncNames { place } => self.folders[*place as usize].since_sync.clear(),
+            Call::Remove { folder, name } => self.change_names(*folder, |names| {
+                names.remove(name).expect("what is removed is there");
+            }),
         }
     }
 
-    fn change_names(&mut self, place: Place, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
-        let folder = &mut self.folders[place as usize];
+    /// The part of a call that was done when the process was killed within it.
+    pub(super) fn apply_part(&mut self, call: &Call, rng: &mut Rng) {
+        if let Call::Write { file, offset, bytes } = call {
+            let whole = SECTOR * rng.usize(0..=bytes.len() / SECTOR);
+            let bytes = bytes[..whole].to_vec();
+            self.apply(&Call::Write { file: *file, offset: *offset, bytes });
+        }
+    }
+
+    /// Loses what the power took: everything that was not synced, or a part of it.
+    pub(super) fn lose_power(&mut self, is_strict: bool, rng: &mut Rng) {
+        for inode in &mut self.inodes {
+            match inode {
+                Content::File(file) => file.lose_power(is_strict, rng),
+                Content::Folder(folder) => folder.lose_power(is_strict, rng),
+            }
+        }
+    }
+
+    pub(super) fn is_folder(&self, inode: Inode) -> bool {
+        matches!(self.inodes[inode], Content::Folder(_))
+    }
+
+    /// What a folder holds under a name.
+    pub(super) fn find(&self, folder: Inode, name: &str) -> Option<Inode> {
+        self.names(folder).get(name).copied()
+    }
+
+    pub(super) fn names(&self, folder: Inode) -> &BTreeMap<String, Inode> {
+        match &self.inodes[folder] {
+            Content::Folder(folder) => &folder.names,
+            Content::File(_) => panic!("{folder} is a file"),
+        }
+    }
+
+    /// What a reader of a file sees while there is power.
+    pub(super) fn bytes(&self, file: Inode) -> &[u8] {
+        match &self.inodes[file] {
+            Content::File(file) => &file.cache,
+            Content::Folder(_) => panic!("{file} is a folder"),
+        }
+    }
+
+    fn make(&mut self, folder: Inode, name: &str, content: Content) {
+        self.inodes.push(content);
+        let made = self.inodes.len() - 1;
+        self.change_names(folder, |names| {
+            names.insert(name.to_owned(), made);
+        });
+    }
+
+    fn change_names(&mut self, folder: Inode, change: impl FnOnce(&mut Names)) {
+        let folder = self.folder_mut(folder);
         if folder.since_sync.is_empty() {
             folder.since_sync.push(folder.names.clone());
         }
@@ -152,275 +245,60 @@ impl Medium {
         folder.since_sync.push(folder.names.clone());
     }
 
-    /// Loses what the power took.
-    fn lose_power(&mut self, crash: Crash, rng: &mut Rng) {
-        for folder in &mut self.folders {
-            let last = folder.since_sync.len().saturating_sub(1);
-            let kept = if crash == Crash::PowerMixed { rng.usize(0..=last) } else { 0 };
-            if let Some(names) = folder.since_sync.get(kept) {
-                folder.names = names.clone();
-            }
-            folder.since_sync.clear();
+    fn file_mut(&mut self, inode: Inode) -> &mut File {
+        match &mut self.inodes[inode] {
+            Content::File(file) => file,
+            Content::Folder(_) => panic!("{inode} is a folder"),
         }
-        for file in &mut self.files {
-            let keep_file = crash == Crash::PowerMixed && rng.bool();
-            for (offset, bytes) in file.dirty.drain(..) {
-                for (at, sector) in (offset..).step_by(SECTOR).zip(bytes.chunks(SECTOR)) {
-                    if keep_file || (crash == Crash::PowerMixed && rng.bool()) {
-                        put(&mut file.medium, at, sector);
+    }
+
+    fn folder_mut(&mut self, inode: Inode) -> &mut Folder {
+        match &mut self.inodes[inode] {
+            Content::Folder(folder) => folder,
+            Content::File(_) => panic!("{inode} is a file"),
+        }
+    }
+}
+
+impl File {
+    fn lose_power(&mut self, is_strict: bool, rng: &mut Rng) {
+        let keep_all = !is_strict && rng.bool();
+        let in_order = self.in_order;
+        // In order the first that is lost takes all behind it along; it is seldom the very first.
+        let mut is_over = is_strict;
+        let mut survives = || {
+            let survives =
+                keep_all || !is_over && if in_order { rng.u8(..8) > 0 } else { rng.bool() };
+            is_over |= in_order && !survives;
+            survives
+        };
+        for change in self.dirty.drain(..) {
+            match change {
+                Dirty::Bytes { offset, bytes } => {
+                    for (at, sector) in (offset..).step_by(SECTOR).zip(bytes.chunks(SECTOR)) {
+                        if survives() {
+                            put(&mut self.medium, at, sector);
+                        }
+                    }
+                }
+                Dirty::Size(bytes) => {
+                    if survives() {
+                        self.medium.resize(bytes, 0);
                     }
                 }
             }
-            file.cache.clone_from(&file.medium);
         }
-    }
-
-    fn file(&self, place: Place, name: &str) -> io::Result<usize> {
-        let file = self.folders[place as usize].names.get(name);
-        file.copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.cache.clone_from(&self.medium);
     }
 }
 
-/// A disk in use. Clones are the same disk.
-#[derive(Clone, Debug)]
-pub(super) struct Disk {
-    state: Arc<Mutex<(Medium, Vec<Call>)>>,
-    lie: Lie,
-}
-
-impl Disk {
-    pub(super) fn new(medium: Medium, lie: Lie) -> Disk {
-        Disk { state: Arc::new(Mutex::new((medium, Vec::new()))), lie }
-    }
-
-    /// How many calls there were.
-    pub(super) fn calls(&self) -> usize {
-        self.lock().1.len()
-    }
-
-    /// How many of each kind.
-    pub(super) fn kinds(&self) -> BTreeMap<&'static str, usize> {
-        let mut kinds = BTreeMap::new();
-        self.lock().1.iter().for_each(|call| *kinds.entry(call.kind()).or_default() += 1);
-        kinds
-    }
-
-    /// What a disk that began as `start` holds when so many of these calls were made.
-    pub(super) fn after(
-        &self,
-        start: &Medium,
-        calls: usize,
-        crash: Crash,
-        rng: &mut Rng,
-    ) -> Medium {
-        let mut medium = start.clone();
-        let state = self.lock();
-        state.1[..calls].iter().for_each(|call| medium.apply(call));
-        match crash {
-            Crash::Killed => {}
-            Crash::KilledWithin => {
-                if let Some(Call::Write { file, offset, bytes }) = state.1.get(calls) {
-                    let whole = SECTOR * rng.usize(0..=bytes.len() / SECTOR);
-                    let bytes = bytes[..whole].to_vec();
-                    medium.apply(&Call::Write { file: *file, offset: *offset, bytes });
-                }
-            }
-            Crash::PowerStrict | Crash::PowerMixed => medium.lose_power(crash, rng),
+impl Folder {
+    fn lose_power(&mut self, is_strict: bool, rng: &mut Rng) {
+        let last = self.since_sync.len().saturating_sub(1);
+        let kept = if is_strict { 0 } else { rng.usize(0..=last) };
+        if let Some(names) = self.since_sync.get(kept) {
+            self.names = names.clone();
         }
-        medium
-    }
-
-    pub(super) fn folder(&self, place: Place) -> DiskFolder {
-        DiskFolder { disk: self.clone(), place }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Medium, Vec<Call>)> {
-        self.state.lock().expect("nobody panics with the lock")
-    }
-
-    fn call(&self, call: Call) {
-        let mut state = self.lock();
-        state.0.apply(&call);
-        state.1.push(call);
-    }
-}
-
-/// One of its folders.
-#[derive(Clone, Debug)]
-pub(super) struct DiskFolder {
-    disk: Disk,
-    place: Place,
-}
-
-impl DiskFolder {
-    fn file(&self, name: &str) -> io::Result<OpenFile> {
-        let file = self.disk.lock().0.file(self.place, name)?;
-        Ok(OpenFile { disk: self.disk.clone(), place: self.place, file, end: 0 })
-    }
-
-    fn make(&self, name: &str) -> io::Result<OpenFile> {
-        self.disk.call(Call::Make { place: self.place, name: name.to_owned() });
-        self.file(name)
-    }
-
-    fn rename_file(&self, from: &str, to: &str) -> io::Result<()> {
-        self.file(from)?;
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.disk.call(Call::Rename { place: self.place, from, to });
-        Ok(())
-    }
-
-    fn remove_file(&self, name: &str) -> io::Result<()> {
-        self.file(name)?;
-        self.disk.call(Call::Remove { place: self.place, name: name.to_owned() });
-        Ok(())
-    }
-
-    fn sync_folder(&self) {
-        let lies = match self.place {
-            Place::Log => Lie::LogNames,
-            Place::Snapshots => Lie::SnapshotNames,
-        };
-        if self.disk.lie != lies {
-            self.disk.call(Call::SyncNames { place: self.place });
-        }
-    }
-
-    fn sizes(&self) -> Vec<(String, u64)> {
-        let state = self.disk.lock();
-        let names = &state.0.folders[self.place as usize].names;
-        let size = |file: &usize| state.0.files[*file].cache.len() as u64;
-        names.iter().map(|(name, file)| (name.clone(), size(file))).collect()
-    }
-}
-
-/// A file that is being written, or read.
-#[derive(Debug)]
-struct OpenFile {
-    disk: Disk,
-    place: Place,
-    file: usize,
-    /// Where the next bytes go that are written front to back.
-    end: usize,
-}
-
-impl OpenFile {
-    fn put(&self, offset: usize, bytes: &[u8]) {
-        self.disk.call(Call::Write { file: self.file, offset, bytes: bytes.to_vec() });
-    }
-
-    fn make_durable(&self) {
-        let lies = match self.place {
-            Place::Log => Lie::LogSync,
-            Place::Snapshots => Lie::SnapshotSync,
-        };
-        if self.disk.lie != lies {
-            self.disk.call(Call::Sync { file: self.file });
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.disk.lock().0.files[self.file].cache.clone()
-    }
-}
-
-impl SegmentFiles for DiskFolder {
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        Ok(self.sizes())
-    }
-
-    fn prepare(&self, name: &str, bytes: u64, _: u64) -> io::Result<()> {
-        let file = self.make(name)?;
-        file.put(0, &vec![0; usize::try_from(bytes).expect("small files")]);
-        file.make_durable();
-        Ok(())
-    }
-
-    fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(Box::new(self.file(name)?))
-    }
-
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let file = self.file(name)?;
-        file.make_durable();
-        Ok(file.bytes())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.rename_file(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.remove_file(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder();
-        Ok(())
-    }
-}
-
-impl SegmentFile for OpenFile {
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.put(usize::try_from(offset).expect("small files"), bytes);
-        Ok(bytes.len())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.make_durable();
-        Ok(())
-    }
-}
-
-impl SnapshotFolder for DiskFolder {
-    fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.sizes().into_iter().map(|(name, _)| name).collect())
-    }
-
-    fn create(&self, name: &str) -> io::Result<Box<dyn DurableFile>> {
-        Ok(Box::new(self.make(name)?))
-    }
-
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Content>, u64)> {
-        let bytes = self.file(name)?.bytes();
-        let size = bytes.len() as u64;
-        Ok((Box::new(io::Cursor::new(bytes)), size))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.rename_file(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.remove_file(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder();
-        Ok(())
-    }
-}
-
-impl Write for OpenFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(self.end, bytes);
-        self.end += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl DurableFile for OpenFile {
-    fn sync_data(&mut self) -> io::Result<()> {
-        self.make_durable();
-        Ok(())
-    }
-
-    fn sync_all(&mut self) -> io::Result<()> {
-        self.make_durable();
-        Ok(())
+        self.since_sync.clear();
     }
 }

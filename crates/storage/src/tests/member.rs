@@ -1,7 +1,10 @@
-//! A member on a [`Disk`], and the story of what it did.
+//! A member and its home, and the story of what it did.
+//!
+//! The member is the product's, but for the thread that moves its messages: consensus, state machine
+//! and log disk. How its state comes to survive the process is the [`Home`]'s matter, as in the
+//! product: the memory engine writes snapshot files, RocksDB is flushed.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -14,22 +17,19 @@ use node::wal::{Recovered, ReplayError, SegmentSource, replay};
 use prost::Message;
 use state::alarms::Quota;
 use state::apply::Entry;
-use state::checkpoint::{CheckpointWriter, restore};
 use state::command::{Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put};
-use state::engine::Engine;
-use state::engine::memory::MemoryEngine;
+use state::engine::{Engine, EngineView};
 use state::members::Member as MemberRow;
-use state::mvcc::hash::{HashKv, hash_kv};
 use state::schema::{Table, meta};
 use state::state::SweepProgress;
-use state::{ClusterId, LogIndex, MemberId, RequestId, Revision, State};
+use state::{ClusterId, LogIndex, MemberId, RequestId, State};
 
-use super::medium::{Disk, Place};
+use super::story::{Story, digest};
+
 use crate::log_disk::{LogDir, LogDisk, LogEvent, LogOptions};
-use crate::snapshots::{SnapshotFiles, SnapshotName};
 
-const CLUSTER: ClusterId = ClusterId(0xc1);
-const MEMBER: MemberId = MemberId(0xe1);
+pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
+pub(super) const MEMBER: MemberId = MemberId(0xe1);
 /// A handful of records: the log is cut often.
 const SEGMENT_BYTES: u64 = 1200;
 /// Where the log of a new cluster begins.
@@ -39,153 +39,96 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// More turns than any step needs.
 const TURNS_MAX: usize = 1000;
 
-/// How the state becomes durable outside the log.
-pub(super) trait Durability {
-    /// What is durable, or an empty engine.
-    fn open(&self, disk: &Disk) -> Result<Box<dyn Engine>, String>;
+/// Where a member lives: a disk with a log and an engine. A clone is the same disk, as another
+/// process finds it.
+pub(super) trait Home: Clone {
+    /// How many calls have been made to the disk.
+    fn calls(&self) -> usize;
+    /// Its log.
+    fn log(&self, options: LogOptions) -> LogDir;
+    /// Opens the engine with what is durable of it.
+    fn open(&mut self) -> Result<Box<dyn Engine>, String>;
     /// Makes the published state durable and says up to which entry.
-    fn checkpoint(&self, disk: &Disk, state: &State) -> Result<LogIndex, String>;
-}
-
-/// The memory engine: whole states in files, of which the newest two are kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Snapshots;
-
-impl Snapshots {
-    fn files(disk: &Disk) -> Result<SnapshotFiles, String> {
-        let folder = Arc::new(disk.folder(Place::Snapshots));
-        let files = SnapshotFiles::open_folder(folder, Path::new("snap"));
-        // Several syncs in a snapshot of a few hundred bytes.
-        files.map(|files| files.with_sync_bytes(300)).map_err(|error| error.to_string())
+    fn save(&mut self, state: &State) -> Result<LogIndex, String>;
+    /// Whether a missing log would be a loss; `promised` is whether anything was acknowledged.
+    fn is_born(&self, promised: bool) -> Result<bool, String> {
+        Ok(promised)
     }
-}
-
-impl Durability for Snapshots {
-    fn open(&self, disk: &Disk) -> Result<Box<dyn Engine>, String> {
-        let files = Snapshots::files(disk)?;
-        let names = files.list().map_err(|error| error.to_string())?;
-        let mut engine = Box::new(MemoryEngine::new());
-        if let Some(name) = names.first() {
-            let mut file = files.read(*name).map_err(|error| error.to_string())?;
-            // A file under its final name is whole: an older one is never needed.
-            restore(&mut || file.chunk(4096), &mut *engine)
-                .map_err(|error| format!("restore {name}: {error:?}"))?;
-        }
-        Ok(engine)
-    }
-
-    fn checkpoint(&self, disk: &Disk, state: &State) -> Result<LogIndex, String> {
-        let files = Snapshots::files(disk)?;
-        let (index, term) = state.applied();
-        let writer = CheckpointWriter::new(state.reader().engine_view(), CLUSTER);
-        let mut writer = writer.map_err(|error| error.to_string())?;
-        files
-            .write(SnapshotName { index, term }, || writer.next_chunk())
-            .map_err(|error| error.to_string())?;
-        files.keep_newest(2).map_err(|error| error.to_string())?;
-        Ok(index)
-    }
-}
-
-/// What a state holds, in short.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Content {
-    revision: Revision,
-    hash: HashKv,
-    leases: usize,
-}
-
-/// What was acknowledged when, and what the state held after each entry.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Story {
-    /// The newest entry that was acknowledged before any of the calls.
-    base: LogIndex,
-    /// Entries with the number of calls that had been made when they were acknowledged.
-    acknowledged: Vec<(usize, LogIndex)>,
-    contents: BTreeMap<LogIndex, Content>,
-}
-
-impl Story {
-    /// The newest entry that had been acknowledged when so many calls had been made.
-    pub(super) fn acknowledged_after(&self, calls: usize) -> LogIndex {
-        let before = self.acknowledged.iter().filter(|(at, _)| *at <= calls);
-        before.map(|(_, index)| *index).max().unwrap_or(self.base).max(self.base)
-    }
-
-    /// The story as known to a start after a crash.
-    pub(super) fn told_to(&self, acknowledged: LogIndex) -> Story {
-        Story { base: acknowledged, acknowledged: Vec::new(), contents: self.contents.clone() }
+    /// Notes that the log has begun.
+    fn mark_born(&self) -> Result<(), String> {
+        Ok(())
     }
 }
 
 /// A running member.
-pub(super) struct Member<D: Durability> {
-    disk: Disk,
-    durability: D,
+pub(super) struct Member<H: Home> {
     consensus: Consensus,
     log: LogDisk,
     events: Receiver<LogEvent>,
     inbox: VecDeque<ConsensusInput>,
     in_flight: usize,
     state: State,
+    /// The last entry that the engine held when it was opened, and what else.
+    engine_at: (LogIndex, u64),
     /// The last entry that was there when it was opened.
     opened_at: LogIndex,
     requests: u64,
+    /// Last, so that it is given up when everything in it is closed.
+    home: H,
 }
 
-impl<D: Durability> Member<D> {
+impl<H: Home> Member<H> {
     /// Opens what the disk holds, or founds a cluster on it if nobody was promised anything.
-    pub(super) fn open(disk: &Disk, durability: D, story: &mut Story) -> Result<Self, String> {
-        let engine = durability.open(disk)?;
+    pub(super) fn open(home: &H, story: &mut Story) -> Result<Self, String> {
+        let mut home = home.clone();
+        let engine = home.open()?;
+        let saved = engine.durable_index();
+        let digest = digest(&*engine.view())?;
         let state = State::open(engine, Quota(None)).map_err(|error| error.to_string())?;
         let (index, term) = state.applied();
+        story.promise(home.calls(), LogIndex(0), saved);
         let row = state.reader().engine_view().get(Table::Meta, meta::CONF_STATE);
         let conf_state = row.map_err(|error| error.to_string())?.unwrap_or_default();
         let holds = Holds { index, term, time: state.time(), conf_state };
-        let is_new = index == LogIndex(0) && story.base == LogIndex(0);
-        let recovered = match recover(disk, index) {
+        let is_born = home.is_born(story.acknowledged() > LogIndex(0))?;
+        let is_new = index == LogIndex(0) && !is_born;
+        let recovered = match recover(&home, index) {
             // As the server does it: nobody was promised anything.
             Ok(None) | Err(ReplayError::Rot(BEGINNING)) if is_new => {
-                found(disk)?;
-                recover(disk, index).map_err(|error| error.to_string())?
+                found(&home)?;
+                recover(&home, index).map_err(|error| error.to_string())?
             }
             recovered => recovered.map_err(|error| error.to_string())?,
         };
-        let recovered = recovered.ok_or(format!("the log is lost, acknowledged {}", story.base))?;
+        let acknowledged = story.acknowledged();
+        let recovered = recovered.ok_or(format!("the log is lost, acknowledged {acknowledged}"))?;
+        home.mark_born()?;
         let opened_at = index.max(LogIndex(recovered.last_index()));
         let consensus = Consensus::open(config(), recovered, &holds);
         let consensus = consensus.map_err(|error| error.to_string())?;
         let (report, events) = channel();
-        let log = log_dir(disk).start(move |event| drop(report.send(event)));
+        let log = log_dir(&home).start(move |event| drop(report.send(event)));
         let log = log.map_err(|error| error.to_string())?;
         let mut member = Member {
-            disk: disk.clone(),
-            durability,
             consensus,
             log,
             events,
             inbox: VecDeque::new(),
             in_flight: 0,
             state,
+            engine_at: (index, digest),
             opened_at,
             requests: 0,
+            home,
         };
         member.settle(story)?;
         Ok(member)
     }
 
-    /// Whether it had everything up to an entry when it was opened, and what stood there then.
-    pub(super) fn holds(&self, acknowledged: LogIndex, story: &Story) -> Result<(), String> {
-        if self.opened_at < acknowledged {
-            let opened_at = self.opened_at;
-            return Err(format!("it holds {opened_at}, acknowledged was {acknowledged}"));
-        }
-        // A leader's first entry, which follows, changes nothing.
-        let (now, then) = (content(&self.state)?, story.contents.get(&self.opened_at));
-        if then.is_some_and(|then| *then != now) {
-            return Err(format!("at {} it held {then:?}, now {now:?}", self.opened_at));
-        }
-        Ok(())
+    /// Whether it had everything that it had promised when it was opened, and nothing else than
+    /// what stood there then.
+    pub(super) fn holds(&self, story: &Story) -> Result<(), String> {
+        story.allows(self.opened_at, self.engine_at, &self.state)
     }
 
     /// Puts one key and waits until it is acknowledged.
@@ -230,7 +173,10 @@ impl<D: Durability> Member<D> {
         self.propose(Operation::Compact(Compact { revision: self.state.revision().0 - 1 }));
         self.settle(story)?;
         for _ in 0..TURNS_MAX {
-            if self.state.sweep().map_err(|error| error.to_string())? == SweepProgress::Done {
+            let progress = self.state.sweep().map_err(|error| error.to_string())?;
+            self.state.publish();
+            story.note_digest(&self.state)?;
+            if progress == SweepProgress::Done {
                 return Ok(());
             }
         }
@@ -238,10 +184,17 @@ impl<D: Durability> Member<D> {
     }
 
     /// Makes the state durable outside the log, and cuts the log.
-    pub(super) fn checkpoint(&mut self, story: &mut Story) -> Result<(), String> {
-        let index = self.durability.checkpoint(&self.disk, &self.state)?;
+    pub(super) fn save(&mut self, story: &mut Story) -> Result<(), String> {
+        let index = self.home.save(&self.state)?;
+        story.promise(self.home.calls(), LogIndex(0), index);
         self.inbox.push_back(ConsensusInput::Checkpointed { index });
         self.settle(story)
+    }
+
+    /// What it shows.
+    #[allow(dead_code, reason = "only an engine with files has views that outlive them")]
+    pub(super) fn view(&self) -> Arc<dyn EngineView> {
+        self.state.reader().engine_view()
     }
 
     /// Stops cleanly.
@@ -333,8 +286,11 @@ impl<D: Durability> Member<D> {
         let applied = self.state.apply_entry(index, term, payload);
         applied.map_err(|error| error.to_string())?;
         self.state.publish();
-        story.contents.insert(index, content(&self.state)?);
-        story.acknowledged.push((self.disk.calls(), index));
+        // What was there when it was opened has been noted by the life that wrote it.
+        if index > self.opened_at {
+            story.note_entry(&self.state)?;
+        }
+        story.promise(self.home.calls(), index, LogIndex(0));
         self.inbox.push_back(ConsensusInput::Applied { index });
         Ok(())
     }
@@ -345,22 +301,18 @@ fn put(key: &str, bytes: usize) -> Operation {
     Operation::Put(Put { key, value: vec![b'v'; bytes].into(), ..Put::default() })
 }
 
-fn content(state: &State) -> Result<Content, String> {
-    let hash = hash_kv(state.reader(), 0).map_err(|error| error.to_string())?;
-    Ok(Content { revision: state.revision(), hash, leases: state.leases().len() })
-}
-
 fn config() -> Config {
     let mut config = Config::new(CLUSTER, MEMBER, 7);
     config.segment_bytes = SEGMENT_BYTES;
     // Old segments stay until a checkpoint, as with a log of real size.
     config.rewrite_bytes = 100;
+    config.company_bytes = 0;
+    config.company_bytes = 0;
     config
 }
 
-fn log_dir(disk: &Disk) -> LogDir {
-    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
-    LogDir::on(Box::new(disk.folder(Place::Log)), options)
+fn log_dir<H: Home>(home: &H) -> LogDir {
+    home.log(LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() })
 }
 
 struct Source(LogDir);
@@ -375,16 +327,16 @@ impl SegmentSource for Source {
     }
 }
 
-fn recover(disk: &Disk, applied: LogIndex) -> Result<Option<Recovered>, ReplayError> {
-    replay(&Source(log_dir(disk)), CLUSTER, MEMBER, applied)
+fn recover<H: Home>(home: &H, applied: LogIndex) -> Result<Option<Recovered>, ReplayError> {
+    replay(&Source(log_dir(home)), CLUSTER, MEMBER, applied)
 }
 
 /// Begins the log of a new cluster of this one member.
-fn found(disk: &Disk) -> Result<(), String> {
+fn found<H: Home>(home: &H) -> Result<(), String> {
     let row = MemberRow { id: MEMBER.0, ..MemberRow::default() }.encode_to_vec();
     let write = bootstrap(&config(), 99, &[(MEMBER, row.into())]);
     let (report, events) = channel();
-    let log = log_dir(disk).start(move |event| drop(report.send(event)));
+    let log = log_dir(home).start(move |event| drop(report.send(event)));
     let mut log = log.map_err(|error| error.to_string())?;
     log.append(write).map_err(|error| error.to_string())?;
     match events.recv_timeout(PATIENCE) {
