@@ -6,12 +6,14 @@
 //! | `lint` | format, clippy, documentation, tidy: everything that needs no test run |
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
 //! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
+//! | `coverage` | how much of the product the tests reach; see `coverage.rs` |
 //! | `ci` | `lint`, then `test` |
 //! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
 //! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
 
+mod coverage;
 mod fuzz;
 mod steps;
 mod tidy;
@@ -29,10 +31,11 @@ fn main() -> anyhow::Result<ExitCode> {
         "fuzz" => fuzz::fuzz(root(), &arguments.collect::<Vec<_>>())?,
         "compat" => steps::compat(root(), std::env::args().skip(2))?,
         "compat-table" => steps::compat_table(root())?,
+        "coverage" => coverage::coverage(root())?,
         "ci" => steps::lint(root())? && steps::test(root())?,
         _ => {
             steps::say(
-                "usage: cargo xtask tidy | lint | test | fuzz | ci | compat | compat-table",
+                "usage: cargo xtask tidy | lint | test | fuzz | coverage | ci | compat | compat-table",
             )?;
             return Ok(ExitCode::from(2));
         }

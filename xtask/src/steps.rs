@@ -141,7 +141,8 @@ impl Counts {
     }
 }
 
-fn cargo(root: &Path) -> Command {
+/// The cargo that runs this program, in the checkout.
+pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command

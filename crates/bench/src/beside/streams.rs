@@ -100,7 +100,7 @@ pub(super) async fn new_watchers(
                 samples.push(watchers_per_s(loaded, streams, watchers / streams).await?);
             }
         }
-        let what = format!("{} new watchers on each of {streams} streams", watchers / streams);
+        let what = format!("{watchers} new watchers, streams: {streams}");
         comparison.add(&what, Limit::None, &rates(samples))?;
     }
     Ok(())
