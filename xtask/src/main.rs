@@ -7,7 +7,7 @@
 //! | `test` | all tests, and at the end one line that says how many passed and failed |
 //! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
 //! | `ci` | `lint`, then `test` |
-//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
+//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E --scenes` |
 //! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.
