@@ -240,6 +240,14 @@ fn unreadable(message: &str) -> Option<Status> {
         let flag = rest.split(' ').next()?;
         return Some(Status::internal(format!("grpc: received unexpected payload format {flag}")));
     }
+    if let Some(rest) = message.strip_prefix("Error decompressing: ") {
+        let why = match rest.split(", while").next()? {
+            "unexpected end of file" => "unexpected EOF",
+            "invalid gzip header" => "gzip: invalid header",
+            other => other,
+        };
+        return Some(Status::internal(format!("grpc: failed to decompress the message: {why}")));
+    }
     if message.starts_with("protocol error: received message with compressed-flag") {
         let text = "grpc: compressed flag set with identity or empty encoding";
         return Some(Status::internal(text));
@@ -329,6 +337,11 @@ mod tests {
     fn a_request_that_cannot_be_read_is_refused_in_the_words_of_every_grpc_server() {
         for (ours, code, text) in [
             ("Missing request message.", Code::Unknown, "EOF"),
+            (
+                "Error decompressing: unexpected end of file, while sending request",
+                Code::Internal,
+                "grpc: failed to decompress the message: unexpected EOF",
+            ),
             ("Unexpected EOF decoding stream.", Code::Unknown, "unexpected EOF"),
             (
                 "failed to decode Protobuf message: RangeRequest.key: buffer underflow",
