@@ -241,12 +241,13 @@ fn unreadable(message: &str) -> Option<Status> {
         return Some(Status::internal(format!("grpc: received unexpected payload format {flag}")));
     }
     if let Some(rest) = message.strip_prefix("Error decompressing: ") {
-        let why = match rest.split(", while").next()? {
-            "unexpected end of file" => "unexpected EOF",
-            "invalid gzip header" => "gzip: invalid header",
-            other => other,
+        let (failed, why) = match rest.split(", while").next()? {
+            "unexpected end of file" => ("decompress the message", "unexpected EOF"),
+            "invalid gzip header" => ("decompress the message", "gzip: invalid header"),
+            "incomplete deflate stream" => ("read decompressed data", "unexpected EOF"),
+            other => ("read decompressed data", other),
         };
-        return Some(Status::internal(format!("grpc: failed to decompress the message: {why}")));
+        return Some(Status::internal(format!("grpc: failed to {failed}: {why}")));
     }
     if message.starts_with("protocol error: received message with compressed-flag") {
         let text = "grpc: compressed flag set with identity or empty encoding";
@@ -341,6 +342,11 @@ mod tests {
                 "Error decompressing: unexpected end of file, while sending request",
                 Code::Internal,
                 "grpc: failed to decompress the message: unexpected EOF",
+            ),
+            (
+                "Error decompressing: incomplete deflate stream, while sending request",
+                Code::Internal,
+                "grpc: failed to read decompressed data: unexpected EOF",
             ),
             ("Unexpected EOF decoding stream.", Code::Unknown, "unexpected EOF"),
             (
