@@ -8,7 +8,7 @@
 //! | `fuzz` | looks for bytes that make a parser panic; see `fuzz.rs` |
 //! | `coverage` | how much of the product the tests reach; see `coverage.rs` |
 //! | `ci` | `lint`, then `test` |
-//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E` |
+//! | `compat` | compares with etcd, request by request: `--requests N --seed S --engine E --scenes` |
 //! | `compat-table` | writes the tables of `docs/compat.md` anew |
 //!
 //! Building and running the product is cargo's and the Makefile's business, not this program's.

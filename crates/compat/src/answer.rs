@@ -62,9 +62,19 @@ impl Answer {
     /// The store's revision, as told by the last message.
     #[must_use]
     pub fn revision(&self) -> Option<i64> {
+        self.in_header("revision")?.as_i64()
+    }
+
+    /// Who has answered.
+    #[must_use]
+    pub fn member_id(&self) -> Option<u64> {
+        self.in_header("member_id")?.as_u64()
+    }
+
+    fn in_header(&self, field: &str) -> Option<Value> {
         let header =
             self.messages.iter().rev().find_map(|message| message.get_field_by_name("header"))?;
-        header.as_message()?.get_field_by_name("revision")?.as_i64()
+        header.as_message()?.get_field_by_name(field).map(|value| value.into_owned())
     }
 }
 

@@ -161,6 +161,19 @@ impl Driver {
         Ok(())
     }
 
+    /// The connections to both: etcd's and the subject's.
+    pub(crate) fn connections(&self) -> (&Connection, &Connection) {
+        (&self.etcd.connection, &self.subject.connection)
+    }
+
+    /// Tells both to stop, and does not wait.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        for side in [&self.etcd, &self.subject] {
+            side.server.as_ref().context("the server runs")?.tell_to_stop()?;
+        }
+        Ok(())
+    }
+
     /// Asks the server under test alone.
     pub async fn ask_subject(&self, call: &Call) -> Answer {
         self.subject.answer(call).await
@@ -251,7 +264,7 @@ impl Driver {
         }
     }
 
-    fn report(&mut self, request: String, difference: Difference) {
+    pub(crate) fn report(&mut self, request: String, difference: Difference) {
         self.found.push(Found { step: self.steps_count, request, difference });
     }
 

@@ -62,7 +62,6 @@ pub const TABLE: &[Explained] = &[
             place.ends_with("subject against its own history") && subject.starts_with(PIECE)
         },
     },
-    Explained { name: "An alarm of a type that does not exist", applies: unknown_alarm },
     Explained {
         name: "A request cut within the first five bytes",
         applies: |question| {
@@ -133,16 +132,6 @@ fn depth(txn: &pb::TxnRequest) -> usize {
         _ => None,
     });
     1 + nested.max().unwrap_or(0)
-}
-
-fn unknown_alarm(question: Question<'_>) -> bool {
-    let asked = request::<pb::AlarmRequest>(question.call, "/Alarm");
-    let is_unknown = asked.is_some_and(|asked| pb::AlarmType::try_from(asked.alarm).is_err());
-    let place = &question.difference.place;
-    // It is listed until it is taken back.
-    let is_list =
-        ["AlarmResponse.alarms", "StatusResponse.errors"].iter().any(|l| place.starts_with(l));
-    is_list && (is_unknown || question.world.has_odd_alarm())
 }
 
 /// The request of a call of this method, if it is one.

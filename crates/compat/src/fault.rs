@@ -53,13 +53,21 @@ pub enum Fault {
     PartedRevision,
     /// A cancel without its reason.
     LostReason,
+    /// A cancel for a compaction to another revision.
+    WrongCompactRevision,
+    /// A sign of progress is missing.
+    LostProgress,
+    /// A sign of progress for a revision that has not come.
+    WrongProgressRevision,
     /// A field that etcd does not have.
     UnknownField,
+    /// A stream that ends in another way when the server stops.
+    OtherEnd,
 }
 
 impl Fault {
-    /// Every one.
-    pub const ALL: [Fault; 23] = [
+    /// Every one that randomized requests can meet.
+    pub const ALL: [Fault; 26] = [
         Fault::WrongValue,
         Fault::WrongCount,
         Fault::WrongRevision,
@@ -82,6 +90,9 @@ impl Fault {
         Fault::WrongWatchRevision,
         Fault::PartedRevision,
         Fault::LostReason,
+        Fault::WrongCompactRevision,
+        Fault::LostProgress,
+        Fault::WrongProgressRevision,
         Fault::UnknownField,
     ];
 
@@ -153,6 +164,7 @@ impl Fault {
         if *has_spoiled {
             return vec![response];
         }
+        let is_control = response.created || response.canceled;
         let mut spoiled = response.clone();
         let events = &mut spoiled.events;
         let result = match self {
@@ -179,6 +191,14 @@ impl Fault {
                 before.zip(spoiled.header.as_mut()).map(|(before, header)| header.revision = before)
             }
             .map(|()| vec![spoiled]),
+            Fault::WrongCompactRevision if spoiled.compact_revision > 0 => {
+                spoiled.compact_revision -= 1;
+                Some(vec![spoiled])
+            }
+            Fault::LostProgress if !is_control && events.is_empty() => Some(Vec::new()),
+            Fault::WrongProgressRevision if !is_control && events.is_empty() => {
+                spoiled.header.as_mut().map(|header| header.revision += 1).map(|()| vec![spoiled])
+            }
             Fault::LostReason if !spoiled.cancel_reason.is_empty() => {
                 spoiled.cancel_reason.clear();
                 Some(vec![spoiled])

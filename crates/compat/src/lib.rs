@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In reading order: [`step`] (what is done), [`generate`] (what is asked), [`driver`] (how),
-//! [`answer`] (what is compared), [`explained`] (what may differ, and why), [`run`] (whole runs),
+//! [`answer`] (what is compared), [`explained`] (what may differ, and why), [`run`] (whole runs), [`scene`] (what takes its time),
 //! [`surface`] (what all of it shows of etcd's API), [`fault`] (that it would notice).
 //!
 //! ```
@@ -35,6 +35,7 @@ pub mod fault;
 pub mod generate;
 pub mod process;
 pub mod run;
+pub mod scene;
 pub mod schema;
 pub mod step;
 pub mod surface;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use compat::run::{Pair, etcd_folder};
+use compat::scene::Scene;
 
 /// Compares MetaStore with etcd, request by request.
 #[derive(Debug, Parser)]
@@ -26,6 +27,9 @@ struct Arguments {
     /// The engine of the server under test.
     #[arg(long)]
     engine: Option<String>,
+    /// Play the scenes, too: they take half a minute.
+    #[arg(long)]
+    scenes: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -42,8 +46,18 @@ fn main() -> Result<ExitCode> {
         subject_flags: subject_flags.into_iter().collect(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(pair.run(arguments.requests, arguments.seed))?;
     let mut out = std::io::stdout();
+    for scene in Scene::ALL.into_iter().filter(|_| arguments.scenes) {
+        let found = runtime.block_on(scene.play(&pair, None))?;
+        writeln!(out, "{scene}: {} differences", found.len())?;
+        for found in &found {
+            writeln!(out, "{found}")?;
+        }
+        if !found.is_empty() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let report = runtime.block_on(pair.run(arguments.requests, arguments.seed))?;
     for (name, count) in &report.explained {
         writeln!(out, "explained {count} times: {name}")?;
     }

@@ -80,8 +80,17 @@ impl Server {
         Ok(())
     }
 
+    /// Tells it to stop, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// If it is gone.
+    pub fn tell_to_stop(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).context("tell it to stop")
+    }
+
     fn terminate(&mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).context("tell it to stop")?;
+        self.tell_to_stop()?;
         // The log ends when the process does, which can be waited for with a bound.
         let deadline = Instant::now() + PATIENCE;
         while self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}

@@ -51,9 +51,18 @@ impl Pair {
     ///
     /// If one does not start.
     pub async fn start(&self, profile: &Profile) -> Result<Driver> {
+        self.start_with(&profile.flags()).await
+    }
+
+    /// Starts both with these flags.
+    ///
+    /// # Errors
+    ///
+    /// If one does not start.
+    pub async fn start_with(&self, flags: &[String]) -> Result<Driver> {
         let etcd = Program { binary: &self.etcd, flags: &[] };
         let subject = Program { binary: &self.subject, flags: &self.subject_flags };
-        Driver::start(etcd, subject, &profile.flags()).await
+        Driver::start(etcd, subject, flags).await
     }
 
     /// Makes so many requests, in rounds whose seeds count up from this one.

@@ -127,7 +127,8 @@ fn messages(is_wanted: impl Fn(&str) -> bool) -> Vec<MessageDescriptor> {
                 continue;
             }
             let inner = message.fields().filter_map(|field| match field.kind() {
-                Kind::Message(inner) => Some(inner),
+                // Entries of a map are no messages that anybody names.
+                Kind::Message(inner) if !inner.is_map_entry() => Some(inner),
                 _ => None,
             });
             open.extend(inner);

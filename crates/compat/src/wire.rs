@@ -31,7 +31,7 @@ pub struct Call {
     pub path: String,
     /// The requests, encoded: one, but for streams.
     pub requests: Vec<Bytes>,
-    /// Headers beside those that every call has, or in place of them.
+    /// Headers beside those that every call has, or in place of them; `:method` among them.
     pub headers: Vec<(String, Bytes)>,
     /// What is sent in place of the requests, for bodies that no client would send.
     pub body: Option<Bytes>,
@@ -54,6 +54,25 @@ pub struct Reply {
     pub messages: Vec<Bytes>,
     /// How the stream or the connection broke, if it did.
     pub broken: Option<String>,
+    /// The reason that the server gave for breaking this stream and not its connection.
+    pub reset: Option<u32>,
+}
+
+impl Reply {
+    /// The code that a client library tells its caller: what the server says, or else what gRPC has for
+    /// streams that break.
+    #[must_use]
+    pub fn code_for_clients(&self) -> i32 {
+        const REFUSED: u32 = 7;
+        const CANCEL: u32 = 8;
+        match (self.code, self.reset) {
+            (Some(code), _) => code,
+            // `Canceled`, `Unavailable`, `Internal`.
+            (None, Some(CANCEL)) => 1,
+            (None, Some(REFUSED) | None) => 14,
+            (None, Some(_)) => 13,
+        }
+    }
 }
 
 /// One connection; clones share it.
@@ -70,17 +89,32 @@ impl Connection {
     ///
     /// If nobody takes the connection.
     pub async fn open(address: SocketAddr) -> Result<Connection> {
+        Connection::open_with_window(address, WINDOW_BYTES).await
+    }
+
+    /// Connects, and lets the server send no more than this ahead on each stream.
+    ///
+    /// # Errors
+    ///
+    /// If nobody takes the connection.
+    pub async fn open_with_window(address: SocketAddr, stream_bytes: u32) -> Result<Connection> {
         let socket =
             TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         socket.set_nodelay(true)?;
         let (requests, driver) = h2::client::Builder::new()
-            .initial_window_size(WINDOW_BYTES)
+            .initial_window_size(stream_bytes)
             .initial_connection_window_size(WINDOW_BYTES)
             .enable_push(false)
             .handshake(socket)
             .await?;
         tokio::spawn(driver);
         Ok(Connection { requests, address })
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Makes the call and waits for its end.
@@ -116,7 +150,13 @@ impl Connection {
         map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         map.insert(header::TE, HeaderValue::from_static("trailers"));
         for (name, value) in headers {
+            if name == ":method" {
+                continue;
+            }
             map.insert(HeaderName::try_from(name)?, HeaderValue::from_bytes(value)?);
+        }
+        if let Some((_, method)) = headers.iter().find(|(name, _)| name == ":method") {
+            *request.method_mut() = Method::from_bytes(method)?;
         }
         let mut ready = self.requests.clone().ready().await?;
         let (head, requests) = ready.send_request(request, false)?;
@@ -162,6 +202,21 @@ impl Stream {
         let _ = self.requests.send_data(Bytes::new(), true);
     }
 
+    /// Waits until the answer has begun, or never will.
+    pub async fn answered(&mut self) {
+        if matches!(self.state, State::Head(_))
+            && let Err(error) = self.advance().await
+        {
+            self.broke(&error);
+        }
+    }
+
+    fn broke(&mut self, error: &h2::Error) {
+        self.reply.broken = Some(error.to_string());
+        self.reply.reset = error.reason().filter(|_| error.is_reset()).map(u32::from);
+        self.state = State::Ended;
+    }
+
     /// The next response, or `None` at the end. Cancel safe: what has come is kept.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -176,8 +231,7 @@ impl Stream {
                     return None;
                 }
                 Err(error) => {
-                    self.reply.broken = Some(error.to_string());
-                    self.state = State::Ended;
+                    self.broke(&error);
                     return None;
                 }
             }

@@ -28,6 +28,8 @@ pub struct World {
     pub watchers: BTreeMap<usize, Vec<i64>>,
     /// Streams whose requests have ended.
     pub half_closed: BTreeSet<usize>,
+    /// The member's id; 0 until the first answer.
+    pub member_id: u64,
     /// How many seconds both restarts took, all together; 0 before the first.
     pub restarts_s: u64,
 }
@@ -44,6 +46,7 @@ impl World {
             alarms: BTreeSet::new(),
             watchers: BTreeMap::new(),
             half_closed: BTreeSet::new(),
+            member_id: 0,
             restarts_s: 0,
         }
     }
@@ -58,6 +61,7 @@ impl World {
     /// Learns from one of etcd's answers.
     pub fn learn(&mut self, call: &Call, answer: &Answer) {
         self.revision = self.revision.max(answer.revision().unwrap_or(0));
+        self.member_id = answer.member_id().unwrap_or(self.member_id);
         let Some(request) = call.requests.first().filter(|_| answer.is_ok()) else { return };
         match call.path.as_str() {
             "/etcdserverpb.KV/Compact" => {
@@ -77,12 +81,6 @@ impl World {
             "/etcdserverpb.Maintenance/Alarm" => self.learn_alarm(&decoded(request)),
             _ => {}
         }
-    }
-
-    /// Whether an alarm is raised of a type that does not exist.
-    #[must_use]
-    pub fn has_odd_alarm(&self) -> bool {
-        self.alarms.iter().any(|(_, alarm)| pb::AlarmType::try_from(*alarm).is_err())
     }
 
     fn learn_alarm(&mut self, request: &pb::AlarmRequest) {

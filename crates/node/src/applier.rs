@@ -345,7 +345,7 @@ impl Applier {
     }
 
     fn raise_nospace(&mut self, now: ClusterTime, shell: &mut dyn ApplierShell) {
-        let alarm = AlarmType::NoSpace as i32;
+        let alarm = AlarmType::NO_SPACE.number();
         let raise = Alarm { action: 1, member: self.member.0, alarm };
         let request = self.propose(Operation::Alarm(raise), shell);
         let retry = ClusterTime(now.0.saturating_add(OWN_COMMAND_RETRY_MS));

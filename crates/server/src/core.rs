@@ -258,7 +258,7 @@ impl Core {
     /// Has the alarm raised if the engine is about to find its disk full, unless it is raised.
     fn look_for_room(&mut self) {
         if !self.wiring.checkpoints.has_room()
-            && !self.applier.state().tables().alarms.is_active(AlarmType::NoSpace)
+            && !self.applier.state().tables().alarms.is_active(AlarmType::NO_SPACE)
         {
             tracing::warn!(
                 "no room for the files of the engine: refusing writes that grow the data"

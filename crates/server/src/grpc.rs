@@ -146,7 +146,7 @@ impl Services {
 
     /// Answers one request.
     #[must_use]
-    pub fn call<B>(&self, request: Request<B>) -> ResponseFuture
+    pub fn call<B>(&self, mut request: Request<B>) -> ResponseFuture
     where
         B: RequestBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -164,6 +164,7 @@ impl Services {
             let path = path.path();
             return ready(Status::unimplemented(format!("malformed method name: \"{path}\"")));
         };
+        arrival::forget_empty_encoding(request.headers_mut());
         let mut terms = Terms::of(request.headers());
         let handler = match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),

@@ -343,7 +343,8 @@ impl NodeHandle {
     /// # Errors
     /// See [`Unserved`].
     pub async fn raise_nospace(&self) -> Result<(), Unserved> {
-        let alarm = Alarm { action: 1, member: self.0.member.0, alarm: AlarmType::NoSpace as i32 };
+        let alarm = AlarmType::NO_SPACE.number();
+        let alarm = Alarm { action: 1, member: self.0.member.0, alarm };
         self.propose(Operation::Alarm(alarm)).await.map(|_| ())
     }
 

@@ -54,21 +54,36 @@ impl Alarms {
                 | Operation::LeaseRevoke(_)
                 | Operation::LeaseExpire(_)
         );
-        if changes_data && self.is_active(AlarmType::Corrupt) {
+        if changes_data && self.is_active(AlarmType::CORRUPT) {
             return Err(Refusal::Corrupt);
         }
-        if cost(operation) > 0 && self.is_active(AlarmType::NoSpace) {
+        if cost(operation) > 0 && self.is_active(AlarmType::NO_SPACE) {
             return Err(Refusal::NoSpace);
         }
         Ok(())
     }
 }
 
-/// The row key of an alarm: member id big-endian, then the type.
+/// The row key of an alarm: member id big-endian, then the type: one byte, or four if it needs them.
+///
+/// ```
+/// use state::alarms::{from_row_key, row_key};
+/// use state::outcome::{AlarmMember, AlarmType};
+/// for (number, key) in [(1, &b"\0\0\0\0\0\0\0\x05\x01"[..]), (-2, b"\0\0\0\0\0\0\0\x05\xff\xff\xff\xfe")] {
+///     let alarm = AlarmType::from_number(number).unwrap();
+///     let alarm = AlarmMember { member: state::MemberId(5), alarm };
+///     assert_eq!(row_key(alarm), key);
+///     assert_eq!(from_row_key(key), Some(alarm));
+/// }
+/// ```
 #[must_use]
 pub fn row_key(alarm: AlarmMember) -> Bytes {
     let mut key = alarm.member.0.to_be_bytes().to_vec();
-    key.push(alarm.alarm as u8);
+    let number = alarm.alarm.number();
+    match u8::try_from(number) {
+        Ok(byte) => key.push(byte),
+        Err(_) => key.extend(number.to_be_bytes()),
+    }
     Bytes::from(key)
 }
 
@@ -76,8 +91,15 @@ pub fn row_key(alarm: AlarmMember) -> Bytes {
 #[must_use]
 pub fn from_row_key(key: &[u8]) -> Option<AlarmMember> {
     let (id, alarm) = key.split_first_chunk::<8>()?;
-    let [alarm] = alarm else { return None };
-    let alarm = AlarmType::from_number(i32::from(*alarm))?;
+    let number = match *alarm {
+        [byte] => i32::from(byte),
+        // What a byte can hold is never written in four: each alarm has one row.
+        [a, b, c, d] => {
+            Some(i32::from_be_bytes([a, b, c, d])).filter(|n| u8::try_from(*n).is_err())?
+        }
+        _ => return None,
+    };
+    let alarm = AlarmType::from_number(number)?;
     Some(AlarmMember { member: MemberId(u64::from_be_bytes(*id)), alarm })
 }
 

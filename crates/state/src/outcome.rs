@@ -100,24 +100,27 @@ pub struct AlarmMember {
     pub alarm: AlarmType,
 }
 
-/// What can be wrong.
+/// What is wrong, by etcd's number. Any can be raised, listed and cleared; those that have no name here
+/// do nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AlarmType {
-    /// The quota is used up: the cluster refuses to grow.
-    NoSpace = 1,
-    /// Members disagree about the data: the cluster refuses to change it.
-    Corrupt = 2,
-}
+pub struct AlarmType(i32);
 
 impl AlarmType {
-    /// Reads etcd's number; 0 ("none") and unknown ones are `None`.
+    /// The quota is used up: the cluster refuses to grow.
+    pub const NO_SPACE: AlarmType = AlarmType(1);
+    /// Members disagree about the data: the cluster refuses to change it.
+    pub const CORRUPT: AlarmType = AlarmType(2);
+
+    /// Reads etcd's number; 0 ("none") is `None`.
     #[must_use]
     pub fn from_number(number: i32) -> Option<AlarmType> {
-        match number {
-            1 => Some(AlarmType::NoSpace),
-            2 => Some(AlarmType::Corrupt),
-            _ => None,
-        }
+        (number != 0).then_some(AlarmType(number))
+    }
+
+    /// etcd's number.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0
     }
 }
 

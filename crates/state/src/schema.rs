@@ -5,7 +5,7 @@
 //! | `Meta` | name | see [`meta`] | `applied` → log index 17, term 2 |
 //! | `Lease` | lease id, 8 bytes big-endian | `LeaseRow` | `…32695410dcc0ca06` → ttl 60 s, deadline |
 //! | `Member` | member id, 8 bytes big-endian | `MemberRow` | `8e9e05c52164694d` → `default`, URLs |
-//! | `Alarm` | member id, alarm type byte | empty | `8e9e05c52164694d`, 1 (NOSPACE) |
+//! | `Alarm` | member id, alarm type (one byte, or four) | empty | `8e9e05c52164694d`, 1 (NOSPACE) |
 //! | `User`, `Role` | name | reserved for authentication | |
 //!
 //! Each table has a one-byte prefix, so that an engine with one ordered key space can hold them all.

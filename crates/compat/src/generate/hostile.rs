@@ -1,7 +1,11 @@
 //! What no client library sends: bytes that are no request, headers that make no sense, methods
 //! that do not exist.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use metastore_proto::etcdserverpb as pb;
 use prost::Message as _;
 
@@ -11,11 +15,21 @@ use crate::step::call;
 use crate::wire::Call;
 
 /// A header of gRPC and values that it may not have, or may.
-const HEADERS: [(&str, &[u8]); 24] = [
+const HEADERS: [(&str, &[u8]); 33] = [
     ("client-api-version", b"3.7"),
     ("client-api-version", b"\xff\xfe"),
     ("hasleader", b"true"),
     ("hasleader", b"false"),
+    // Nobody has to show who he is.
+    ("token", b"nobody.1"),
+    ("token", b""),
+    ("authorization", b"Bearer nobody.1"),
+    (":method", b"GET"),
+    (":method", b"PUT"),
+    ("user-agent", b"\xff"),
+    ("grpc-accept-encoding", b"gzip"),
+    ("grpc-timeout", b"0S"),
+    ("grpc-encoding", b""),
     ("grpc-encoding", b"identity"),
     ("grpc-encoding", b"gzip"),
     ("grpc-encoding", b"snappy"),
@@ -38,13 +52,41 @@ const HEADERS: [(&str, &[u8]); 24] = [
     ("grpc-timeout", b"5x"),
 ];
 
+/// A message as gRPC frames it, with a flag and a length that may be wrong.
+fn frame(flag: u8, length: usize, message: &[u8]) -> Bytes {
+    let length = u32::try_from(length).expect("a small message").to_be_bytes();
+    Bytes::from([&[flag][..], &length, message].concat())
+}
+
+fn gzip(message: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(message).expect("memory takes all");
+    encoder.finish().expect("memory takes all").into()
+}
+
 impl Generator {
     pub(super) fn hostile(&mut self) -> Call {
         choose! { self.rng;
             4 => self.with_header(),
             2 => self.nobodys_method(),
             4 => self.with_body(),
+            1 => self.compressed(),
         }
+    }
+
+    /// A request that is compressed, or only says so, or only in part.
+    fn compressed(&mut self) -> Call {
+        let request = self.harmless();
+        let message = request.requests[0].clone();
+        let (flag, bytes): (u8, Bytes) = choose! { self.rng;
+            3 => (1, gzip(&message)),
+            1 => (0, message),
+            1 => (1, message),
+            1 => (1, gzip(&message).slice(..10)),
+            1 => (1, gzip(&vec![0; self.profile.request_bytes_max + (1 << 20)])),
+        };
+        let headers = vec![("grpc-encoding".to_owned(), Bytes::from_static(b"gzip"))];
+        Call { headers, body: Some(frame(flag, bytes.len(), &bytes)), ..request }
     }
 
     fn with_header(&mut self) -> Call {
@@ -77,10 +119,6 @@ impl Generator {
     fn with_body(&mut self) -> Call {
         let request = self.harmless();
         let message = request.requests[0].clone();
-        let frame = |flag: u8, length: usize, message: &[u8]| {
-            let length = u32::try_from(length).expect("a small message").to_be_bytes();
-            Bytes::from([&[flag][..], &length, message].concat())
-        };
         let framed = frame(0, message.len(), &message);
         let body = choose! { self.rng;
             // No request, two, half a one.

@@ -12,11 +12,11 @@ impl Generator {
     /// What changes something, or has to be alone.
     pub(super) fn operator(&mut self, world: &World) -> Step {
         choose! { self.rng;
-            6 => self.alarm(),
+            6 => self.alarm(world),
             1 => Step::call("/etcdserverpb.Maintenance/Defragment", &pb::DefragmentRequest {}),
             1 => Step::call("/etcdserverpb.Maintenance/Snapshot", &pb::SnapshotRequest {}),
             1 => Step::call("/etcdserverpb.Maintenance/MoveLeader", &pb::MoveLeaderRequest {
-                target_id: self.rng.u64(0..3),
+                target_id: choose! { self.rng; 1 => self.rng.u64(0..3), 1 => world.member_id },
             }),
             12 => Step::call("/etcdserverpb.Maintenance/HashKV", &pb::HashKvRequest {
                 revision: self.revision(world),
@@ -24,11 +24,16 @@ impl Generator {
         }
     }
 
-    fn alarm(&mut self) -> Step {
+    fn alarm(&mut self, world: &World) -> Step {
         // Only what etcd survives: an unknown action brings it down.
         let action = self.rng.i32(0..3);
-        let alarm = choose! { self.rng; 3 => 0, 3 => 1, 1 => 2, 2 => 7 };
-        let member_id = choose! { self.rng; 2 => 0, 4 => self.rng.u64(1..3), 1 => u64::MAX };
+        let alarm = choose! { self.rng; 3 => 0, 3 => 1, 1 => 2, 2 => 7, 1 => 300, 1 => -1 };
+        let member_id = choose! { self.rng;
+            2 => 0,
+            4 => self.rng.u64(1..3),
+            1 => u64::MAX,
+            2 => world.member_id,
+        };
         Step::call(
             "/etcdserverpb.Maintenance/Alarm",
             &pb::AlarmRequest { action, member_id, alarm },

@@ -11,12 +11,15 @@
 //! Answers are never compressed: a client that can read gzip can read plain messages too, and the
 //! network beside a store is faster than a compressor.
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 
 use super::terms;
+
+/// Names what the messages of a request are compressed with.
+const ENCODING: &str = "grpc-encoding";
 
 /// Whether these are the headers of a gRPC request: a subtype may follow, but not another word,
 /// such as that of `application/grpc-web`.
@@ -61,6 +64,13 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
     }
 }
 
+/// An encoding that is named and empty is none; the gRPC library would not know it.
+pub(super) fn forget_empty_encoding(headers: &mut HeaderMap) {
+    if headers.get(ENCODING).is_some_and(HeaderValue::is_empty) {
+        headers.remove(ENCODING);
+    }
+}
+
 /// How the messages of an accepted request are compressed.
 pub(super) fn compression(headers: &HeaderMap) -> Option<CompressionEncoding> {
     (encoding(headers) == b"gzip").then_some(CompressionEncoding::Gzip)
@@ -77,7 +87,7 @@ fn content_type(headers: &HeaderMap) -> &[u8] {
 }
 
 fn encoding(headers: &HeaderMap) -> &[u8] {
-    headers.get("grpc-encoding").map_or(b"", |value| value.as_bytes())
+    headers.get(ENCODING).map_or(b"", |value| value.as_bytes())
 }
 
 #[cfg(test)]
@@ -153,6 +163,10 @@ mod tests {
             assert!(refusal(&request).is_none(), "{encoding}");
             assert_eq!(compression(request.headers()).is_some(), encoding == "gzip");
         }
+        let mut empty = request(Method::POST, Some(""));
+        assert!(refusal(&empty).is_none());
+        forget_empty_encoding(empty.headers_mut());
+        assert!(!empty.headers().contains_key(ENCODING));
         let (code, text) = refused(&request(Method::POST, Some("brotli")));
         assert_eq!(code, 200);
         assert_eq!(text, "grpc: Decompressor is not installed for grpc-encoding \"brotli\"");

@@ -158,8 +158,9 @@ impl Maintenance for Shell {
 /// An alarm as the text form of its message.
 fn alarm_text(alarm: AlarmMember) -> String {
     let name = match alarm.alarm {
-        AlarmType::NoSpace => "NOSPACE",
-        AlarmType::Corrupt => "CORRUPT",
+        AlarmType::NO_SPACE => "NOSPACE",
+        AlarmType::CORRUPT => "CORRUPT",
+        other => &other.number().to_string(),
     };
     // As everywhere in that form, a zero is left out.
     match alarm.member.0 {
@@ -174,9 +175,11 @@ fn signed(bytes: u64) -> i64 {
 
 #[test]
 fn an_alarm_reads_as_the_text_form_of_its_message() {
-    let text = |member| {
-        alarm_text(AlarmMember { member: state::MemberId(member), alarm: AlarmType::NoSpace })
+    let text = |member, alarm| {
+        let alarm = AlarmType::from_number(alarm).expect("not 0");
+        alarm_text(AlarmMember { member: state::MemberId(member), alarm })
     };
-    assert_eq!(text(5), "memberID:5 alarm:NOSPACE");
-    assert_eq!(text(0), "alarm:NOSPACE");
+    assert_eq!(text(5, 1), "memberID:5 alarm:NOSPACE");
+    assert_eq!(text(0, 2), "alarm:CORRUPT");
+    assert_eq!(text(1, -7), "memberID:1 alarm:-7");
 }

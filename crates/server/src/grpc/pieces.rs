@@ -170,7 +170,7 @@ mod tests {
             }
             pieces_count += 1;
         };
-        assert!(pieces_count > 10, "{pieces_count} pieces");
+        assert!(pieces_count >= 8, "{pieces_count} pieces");
         assert_eq!(joined, whole(&list));
         assert_eq!(Status::from_header_map(&trailers).expect("a status").code(), tonic::Code::Ok);
     }

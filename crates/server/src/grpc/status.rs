@@ -240,6 +240,15 @@ fn unreadable(message: &str) -> Option<Status> {
         let flag = rest.split(' ').next()?;
         return Some(Status::internal(format!("grpc: received unexpected payload format {flag}")));
     }
+    if let Some(rest) = message.strip_prefix("Error decompressing: ") {
+        let (failed, why) = match rest.split(", while").next()? {
+            "unexpected end of file" => ("decompress the message", "unexpected EOF"),
+            "invalid gzip header" => ("decompress the message", "gzip: invalid header"),
+            "incomplete deflate stream" => ("read decompressed data", "unexpected EOF"),
+            other => ("read decompressed data", other),
+        };
+        return Some(Status::internal(format!("grpc: failed to {failed}: {why}")));
+    }
     if message.starts_with("protocol error: received message with compressed-flag") {
         let text = "grpc: compressed flag set with identity or empty encoding";
         return Some(Status::internal(text));
@@ -329,6 +338,16 @@ mod tests {
     fn a_request_that_cannot_be_read_is_refused_in_the_words_of_every_grpc_server() {
         for (ours, code, text) in [
             ("Missing request message.", Code::Unknown, "EOF"),
+            (
+                "Error decompressing: unexpected end of file, while sending request",
+                Code::Internal,
+                "grpc: failed to decompress the message: unexpected EOF",
+            ),
+            (
+                "Error decompressing: incomplete deflate stream, while sending request",
+                Code::Internal,
+                "grpc: failed to read decompressed data: unexpected EOF",
+            ),
             ("Unexpected EOF decoding stream.", Code::Unknown, "unexpected EOF"),
             (
                 "failed to decode Protobuf message: RangeRequest.key: buffer underflow",

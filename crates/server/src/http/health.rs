@@ -117,7 +117,7 @@ impl Check {
     async fn run(self, handle: &NodeHandle) -> Result<(), &'static str> {
         match self {
             Check::DataCorruption => {
-                let corrupt = |kind| kind == AlarmType::Corrupt;
+                let corrupt = |kind| kind == AlarmType::CORRUPT;
                 let found = handle.alarms().iter().any(|alarm| corrupt(alarm.alarm));
                 if found { Err("alarm activated: CORRUPT") } else { Ok(()) }
             }
@@ -170,8 +170,9 @@ async fn health(State(handle): State<NodeHandle>, RawQuery(query): RawQuery) -> 
 async fn ailment(handle: &NodeHandle, excluded: &[String], serializable: bool) -> Option<String> {
     for alarm in handle.alarms() {
         let name = match alarm.alarm {
-            AlarmType::NoSpace => "NOSPACE",
-            AlarmType::Corrupt => "CORRUPT",
+            AlarmType::NO_SPACE => "NOSPACE",
+            AlarmType::CORRUPT => "CORRUPT",
+            _ => "UNKNOWN",
         };
         if !excluded.iter().any(|excluded| excluded == name) {
             return Some(format!("ALARM {name}"));

@@ -23,7 +23,7 @@ async fn get(member: &ToyMember, path: &str) -> (u16, String) {
 }
 
 async fn set_alarm(member: &ToyMember, action: i32, alarm: AlarmType) {
-    let alarm = Alarm { action, member: 1, alarm: alarm as i32 };
+    let alarm = Alarm { action, member: 1, alarm: alarm.number() };
     member.propose(Operation::Alarm(alarm)).await;
 }
 
@@ -85,7 +85,7 @@ async fn health_names_the_first_thing_that_is_wrong() {
     let well = (200, r#"{"health":"true","reason":""}"#.to_owned());
     assert_eq!(get(&member, "/health").await, well);
 
-    raise(&member, AlarmType::NoSpace).await;
+    raise(&member, AlarmType::NO_SPACE).await;
     member.lose_leader();
     assert_eq!(get(&member, "/health").await, ill("ALARM NOSPACE"));
     assert_eq!(get(&member, "/health?exclude=CORRUPT").await, ill("ALARM NOSPACE"));
@@ -94,19 +94,22 @@ async fn health_names_the_first_thing_that_is_wrong() {
         ill("RAFT NO LEADER")
     );
     assert_eq!(get(&member, "/health?exclude=NOSPACE&serializable=true").await, well);
-    set_alarm(&member, 2, AlarmType::NoSpace).await;
-    raise(&member, AlarmType::Corrupt).await;
+    set_alarm(&member, 2, AlarmType::NO_SPACE).await;
+    raise(&member, AlarmType::CORRUPT).await;
     assert_eq!(get(&member, "/health?exclude=NOSPACE").await, ill("ALARM CORRUPT"));
+    set_alarm(&member, 2, AlarmType::CORRUPT).await;
+    raise(&member, AlarmType::from_number(7).expect("not 0")).await;
+    assert_eq!(get(&member, "/health").await, ill("ALARM UNKNOWN"));
 }
 
 #[tokio::test]
 async fn a_full_member_is_ready_and_a_corrupt_one_alive() {
     let member = ToyMember::start();
     let ok = (200, "ok\n".to_owned());
-    raise(&member, AlarmType::NoSpace).await;
+    raise(&member, AlarmType::NO_SPACE).await;
     assert_eq!(get(&member, "/livez").await, ok);
     assert_eq!(get(&member, "/readyz").await, ok);
-    raise(&member, AlarmType::Corrupt).await;
+    raise(&member, AlarmType::CORRUPT).await;
     assert_eq!(get(&member, "/livez").await, ok);
     let failed = "[-]data_corruption failed: alarm activated: CORRUPT\n";
     assert_eq!(get(&member, "/readyz/data_corruption").await, (503, failed.to_owned()));

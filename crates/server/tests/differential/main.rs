@@ -11,6 +11,7 @@
 //! to compare with, and the tests say that they are skipped.
 
 mod faults;
+mod scenes;
 mod surface;
 
 use std::io::Write as _;

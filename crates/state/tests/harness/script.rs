@@ -8,7 +8,7 @@
 //! txn [if COMPARE...] [then OP; OP...] [else OP; OP...]     COMPARE: mod(k)=3 val(a..b)!=x
 //!                                                          OP: put, get, del as above, ( txn ... )
 //! grant id=N ttl=S | revoke N | renew N at=MS | expire N [term=T] | leases
-//! time MS | compact N | sweep | hash [N] | alarm raise|clear|list [nospace|corrupt] | quota BYTES
+//! time MS | compact N | sweep | hash [N] | alarm raise|clear|list [nospace|corrupt|N] | quota BYTES
 //! turn ... end      several commands that readers see at once
 //! events            what watchers have been told since the last time
 //! restart           forget what the engine has not kept, replay the log
@@ -158,7 +158,8 @@ fn alarm(rest: &str) -> Alarm {
     let alarm = match kind {
         "nospace" => 1,
         "corrupt" => 2,
-        _ => 0,
+        "" => 0,
+        other => number(other).try_into().expect("a small number"),
     };
     Alarm { action, member: 1, alarm }
 }
@@ -327,7 +328,12 @@ fn show(outcome: &Outcome, revision: i64) -> String {
         Outcome::Alarm(alarms) => {
             let mut out = String::new();
             for alarm in alarms {
-                writeln!(out, "{:?} of {}", alarm.alarm, alarm.member).expect("a string");
+                let name = match alarm.alarm.number() {
+                    1 => "NoSpace".to_owned(),
+                    2 => "Corrupt".to_owned(),
+                    other => format!("alarm {other}"),
+                };
+                writeln!(out, "{name} of {}", alarm.member).expect("a string");
             }
             if out.is_empty() { "no alarm\n".to_owned() } else { out }
         }

@@ -385,23 +385,23 @@ impl Model {
 
     fn alarm(&mut self, request: &Alarm) -> Applied {
         let entry = (request.member, request.alarm);
-        let known = request.alarm == 1 || request.alarm == 2;
+        let is_one = request.alarm != 0;
         let shown: Vec<(u64, i32)> = match request.action {
             0 => {
                 let all = self.alarms.iter().copied();
                 all.filter(|(_, kind)| request.alarm == 0 || *kind == request.alarm).collect()
             }
-            1 if known => {
+            1 if is_one => {
                 self.alarms.insert(entry);
                 vec![entry]
             }
-            2 if known => self.alarms.take(&entry).into_iter().collect(),
+            2 if is_one => self.alarms.take(&entry).into_iter().collect(),
             1 | 2 => Vec::new(),
             _ => return Err(Refusal::UnknownAlarmAction),
         };
         let shown = shown.into_iter().map(|(member, kind)| AlarmMember {
             member: MemberId(member),
-            alarm: AlarmType::from_number(kind).expect("only known ones are kept"),
+            alarm: AlarmType::from_number(kind).expect("0 is never kept"),
         });
         Ok(Outcome::Alarm(shown.collect()))
     }

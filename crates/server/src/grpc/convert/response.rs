@@ -89,7 +89,7 @@ pub fn member(member: Member) -> pb::Member {
 /// An active alarm.
 #[must_use]
 pub fn alarm(alarm: AlarmMember) -> pb::AlarmMember {
-    pb::AlarmMember { member_id: alarm.member.0, alarm: alarm.alarm as i32 }
+    pb::AlarmMember { member_id: alarm.member.0, alarm: alarm.alarm.number() }
 }
 
 #[cfg(test)]
