@@ -14,8 +14,8 @@ use prost::Message;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
-const FILES: [&str; 5] =
-    ["kv.proto", "auth.proto", "rpc.proto", "v3lock.proto", "v3election.proto"];
+const FILES: [&str; 6] =
+    ["kv.proto", "auth.proto", "rpc.proto", "v3lock.proto", "v3election.proto", "health.proto"];
 const KEY_VALUE: &str = ".mvccpb.KeyValue";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -80,7 +80,8 @@ fn with_key_values_as_bytes(
         for name in messages.chain(enums) {
             let path = format!(".{package}.{name}");
             if !changed.contains(&path) {
-                unchanged.push((path, format!("crate::{package}::{}", name.to_upper_camel_case())));
+                let module = package.replace('.', "::");
+                unchanged.push((path, format!("crate::{module}::{}", name.to_upper_camel_case())));
             }
         }
     }

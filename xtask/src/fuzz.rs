@@ -88,8 +88,7 @@ impl Fuzzer {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         let status = cargo
             .current_dir(root.join("fuzz"))
-            // Not `--locked`: its lock file follows the dependencies of the crates that it uses.
-            .args(["build", "--quiet", "--bin", target])
+            .args(["build", "--quiet", "--locked", "--bin", target])
             // With a target named, build scripts and macros are spared the sanitizer.
             .args(["--target", &host, "--target-dir"])
             .arg(&cache)

@@ -1,13 +1,14 @@
 //! What goes on beside the puts: readers of everything, compactions.
 //!
-//! Each runs on a thread of its own, again and again while the puts are measured, and looks at as
-//! little as possible of what it gets: the machine's time shall be the server's.
+//! Each runs on a thread of its own, again and again while the puts are measured or once to its end,
+//! and looks at as little as possible of what it gets: the machine's time shall be the server's.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use metastore_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, HashKvRequest, HashKvResponse, RangeRequest,
     RangeResponse, RangeStreamResponse, SnapshotRequest,
@@ -20,6 +21,10 @@ use crate::wire::{Connection, WINDOW_BYTES, method};
 pub(crate) const PAGE_KEYS: u64 = 500;
 /// Compactions follow each other after so long: 10,000 puts at 5,000 a second.
 const COMPACT_EVERY: Duration = Duration::from_secs(2);
+/// What is done once may be over before a p99 means something: so long it counts as not over.
+const ONCE_AT_LEAST: Duration = Duration::from_secs(1);
+/// What is done once and takes longer fails the run.
+const ONCE_AT_MOST: Duration = Duration::from_mins(5);
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +41,8 @@ pub(crate) enum Activity {
     HashKv,
     /// Compacts, physically, to the present.
     Compact,
+    /// The same, once.
+    CompactOnce,
 }
 
 /// What an activity has done.
@@ -45,6 +52,29 @@ pub(crate) struct Done {
     pub(crate) times: u64,
     /// Bytes it was sent.
     pub(crate) bytes: u64,
+    /// How long it took, if it was done once.
+    pub(crate) took: Duration,
+    /// Until when others were beside it, if it was done once.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Done {
+    /// Adds what was done in another run.
+    pub(crate) fn add(&mut self, other: Done) {
+        self.times += other.times;
+        self.bytes += other.bytes;
+        self.took += other.took;
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.took > Duration::ZERO {
+            write!(f, "done {} times, {:.2} s in all", self.times, self.took.as_secs_f64())
+        } else {
+            write!(f, "it ended {} times, {} MB in all", self.times, self.bytes / 1_000_000)
+        }
+    }
 }
 
 impl Activity {
@@ -56,10 +86,11 @@ impl Activity {
             Activity::Snapshot => "a snapshot download",
             Activity::HashKv => "HashKV",
             Activity::Compact => "physical compactions",
+            Activity::CompactOnce => "a physical compaction",
         }
     }
 
-    /// Repeats it for so long, on a thread of its own.
+    /// Repeats it for so long, on a thread of its own; or does it once, however long it takes.
     pub(crate) fn start(
         self,
         address: SocketAddr,
@@ -71,10 +102,12 @@ impl Activity {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut done = Done::default();
-                let end = Instant::now() + lasting;
+                let once = matches!(self, Activity::CompactOnce);
+                let end = Instant::now() + if once { ONCE_AT_MOST } else { lasting };
                 let work = self.repeat(address, &data, end, &mut done);
                 // Whatever is under way when the time is up is cut off.
                 tokio::time::timeout_at(end.into(), work).await.unwrap_or(Ok(()))?;
+                ensure!(!once || done.times == 1, "it has not ended after {ONCE_AT_MOST:?}");
                 Ok(done)
             })
         })
@@ -105,6 +138,13 @@ impl Activity {
                 Activity::HashKv => {
                     let hash = HashKvRequest::default();
                     connection.call::<HashKvResponse>(method::HASH_KV, &hash).await?;
+                }
+                Activity::CompactOnce => {
+                    let at_least = Instant::now() + ONCE_AT_LEAST;
+                    done.took = compact(&connection, data).await?;
+                    done.until = Some(at_least.max(Instant::now()));
+                    done.times = 1;
+                    return Ok(());
                 }
                 Activity::Compact => {
                     compact(&connection, data).await?;

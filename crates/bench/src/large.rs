@@ -21,8 +21,9 @@ use metastore_proto::etcdserverpb::{
 
 use crate::activity::{all_keys, compact, list_pages};
 use crate::load::{Data, in_order, put_all};
-use crate::process::Server;
+use crate::process::{Program, Server, folder};
 use crate::report::{Report, Row};
+use crate::values::Values;
 use crate::wire::{Connection, WINDOW_BYTES, method};
 
 /// Single keys read after a start.
@@ -31,12 +32,9 @@ const GETS: u64 = 20_000;
 /// What to load, and what may be used for it.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// The server's binary
+    /// The server's binary, and flags of its own if it shall have some
     #[arg(long)]
-    server: PathBuf,
-    /// A flag for the server, as --flag=value; may be given several times
-    #[arg(long = "server-flag")]
-    server_flags: Vec<String>,
+    server: Program,
     /// Bytes of values, together
     #[arg(long, default_value_t = 5_000_000_000)]
     bytes: u64,
@@ -53,17 +51,11 @@ pub(crate) struct Options {
 
 /// Runs all of it and fails if the limit is missed.
 pub(crate) async fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("large-");
-    let folder = match &options.dir {
-        Some(dir) => builder.tempdir_in(dir),
-        None => builder.tempdir(),
-    };
-    let folder = folder.context("make a data folder")?;
-    let value_bytes = usize::try_from(options.value_bytes)?;
+    let folder = folder(options.dir.as_deref())?;
+    let values = Values::like_objects(usize::try_from(options.value_bytes)?);
     let keys = options.bytes.div_ceil(u64::from(options.value_bytes));
     let large =
-        Large { options, data: Data::new(keys, 32, value_bytes), path: folder.path().join("data") };
+        Large { options, data: Data::new(keys, 32, values), path: folder.path().join("data") };
     let mut report = Report::new(out)?;
     large.first_life(&mut report).await?;
     large.second_life(&mut report).await?;
@@ -80,7 +72,7 @@ struct Large<'a> {
 
 impl Large<'_> {
     fn start(&self) -> Result<Server> {
-        Server::start_with(&self.options.server, &self.path, &self.options.server_flags)
+        Server::start(&self.options.server, &self.path)
     }
 
     /// Loads and reads everything in every way.

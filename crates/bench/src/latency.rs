@@ -1,6 +1,6 @@
 //! How long things took: quantiles of many samples, medians of few.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -24,6 +24,31 @@ impl Latencies {
     }
 }
 
+/// Latencies of one run, each with when it began.
+#[derive(Default)]
+pub(crate) struct Timed(Vec<(Instant, Duration)>);
+
+impl Timed {
+    pub(crate) fn push(&mut self, timed: (Instant, Duration)) {
+        self.0.push(timed);
+    }
+
+    pub(crate) fn p99_us(&self) -> f64 {
+        p99_us(self.0.iter())
+    }
+
+    /// Of what began before `end`.
+    pub(crate) fn p99_us_until(&self, end: Instant) -> f64 {
+        p99_us(self.0.iter().filter(|(begin, _)| *begin < end))
+    }
+}
+
+fn p99_us<'a>(timed: impl Iterator<Item = &'a (Instant, Duration)>) -> f64 {
+    let mut latencies = Latencies::new();
+    timed.for_each(|(_, latency)| latencies.record(*latency));
+    latencies.p99_us()
+}
+
 /// The middle one, or the mean of the middle two.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -41,6 +66,19 @@ mod tests {
     fn the_median_is_in_the_middle_whatever_the_order() {
         assert!((median([3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert!((median([4.0, 1.0, 2.0, 100.0]) - 3.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_began_later_does_not_count() {
+        let begin = Instant::now();
+        let mut timed = Timed::default();
+        for i in 0..100 {
+            let us = if i < 50 { 200 } else { 9000 };
+            timed.push((begin + Duration::from_millis(i), Duration::from_micros(us)));
+        }
+        let until_us = timed.p99_us_until(begin + Duration::from_millis(50));
+        assert!((until_us - 200.0).abs() <= 1.0, "{until_us}");
+        assert!((timed.p99_us() - 9000.0).abs() <= 9.0, "{}", timed.p99_us());
     }
 
     #[test]

@@ -20,7 +20,8 @@ use metastore_proto::etcdserverpb::{PutRequest, PutResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::latency::Latencies;
+use crate::latency::Timed;
+use crate::values::Values;
 use crate::wire::{Connection, WINDOW_BYTES, method};
 
 /// Puts in flight where throughput counts: enough for any group commit.
@@ -30,6 +31,8 @@ const CONNECTIONS: usize = 16;
 /// Puts become due in bursts, each so long after the last: a wake-up for each put would cost more
 /// than the put.
 const BURST: Duration = Duration::from_millis(1);
+/// The time that a value begins with.
+const STAMP_BYTES: usize = 8;
 /// A put that takes longer fails the run.
 const STUCK: Duration = Duration::from_secs(30);
 /// Spreads the keys that are put in turn over the whole key space.
@@ -40,20 +43,16 @@ const STRIDE: u64 = 2_654_435_761;
 pub(crate) struct Data {
     /// How many keys there are.
     pub(crate) keys: u64,
+    folder: char,
     key_bytes: usize,
-    value: Bytes,
+    values: Values,
 }
 
 impl Data {
-    pub(crate) fn new(keys: u64, key_bytes: usize, value_bytes: usize) -> Data {
-        assert!(value_bytes >= 8, "no room for a time in {value_bytes} bytes");
-        // Not compressible to nothing, should anybody try.
-        let mut seed = 1_u32;
-        let value = (0..value_bytes).map(|_| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            b'a' + u8::try_from(seed >> 28).expect("four bits")
-        });
-        Data { keys, key_bytes, value: value.collect() }
+    pub(crate) fn new(keys: u64, key_bytes: usize, values: Values) -> Data {
+        let value_bytes = values.value_bytes();
+        assert!(value_bytes >= STAMP_BYTES, "no room for a time in {value_bytes} bytes");
+        Data { keys, folder: 'k', key_bytes, values }
     }
 
     /// The same with so many keys.
@@ -61,14 +60,24 @@ impl Data {
         Data { keys, ..self.clone() }
     }
 
+    /// The same under another letter, so that both can be in one store.
+    pub(crate) fn under(self, folder: char) -> Data {
+        Data { folder, ..self }
+    }
+
     /// Key number `number`; keys sort as their numbers.
     pub(crate) fn key(&self, number: u64) -> Bytes {
-        format!("k/{number:0width$}", width = self.key_bytes - 2).into()
+        format!("{}/{number:0width$}", self.folder, width = self.key_bytes - 2).into()
     }
 
     /// Where the keys end.
     pub(crate) fn end(&self) -> Bytes {
-        "k0".into()
+        self.key(self.keys)
+    }
+
+    /// Bytes of all values.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.keys * u64::try_from(self.values.value_bytes()).expect("64 bits")
     }
 
     /// A key that comes `turn`th when all are visited out of order.
@@ -78,9 +87,10 @@ impl Data {
 
     /// A put whose value begins with a time, in nanoseconds since an instant that both ends know.
     fn put(&self, number: u64, stamp: Duration) -> PutRequest {
-        let mut value = BytesMut::with_capacity(self.value.len());
+        let text = self.values.next();
+        let mut value = BytesMut::with_capacity(text.len());
         value.put_u64(u64::try_from(stamp.as_nanos()).expect("less than 500 years"));
-        value.extend_from_slice(&self.value[8..]);
+        value.extend_from_slice(&text[STAMP_BYTES..]);
         PutRequest { key: self.key(number), value: value.freeze(), ..PutRequest::default() }
     }
 }
@@ -142,11 +152,11 @@ pub(crate) struct Paced<'a> {
 
 impl Paced<'_> {
     /// Runs and answers with the latency of each put, counted from when it was due.
-    pub(crate) async fn run(&self) -> Result<Latencies> {
+    pub(crate) async fn run(&self) -> Result<Timed> {
         let connections = connect(self.address).await?;
         let mut due = pacer(self.rate, self.lasting);
-        let mut puts: JoinSet<Result<Duration>> = JoinSet::new();
-        let mut latencies = Latencies::new();
+        let mut puts: JoinSet<Result<(Instant, Duration)>> = JoinSet::new();
+        let mut latencies = Timed::default();
         let mut turn = 0;
         while let Some((at, count)) = due.recv().await {
             for _ in 0..count {
@@ -156,16 +166,16 @@ impl Paced<'_> {
                 puts.spawn(async move {
                     let call = connection.call::<PutResponse>(method::PUT, &put);
                     tokio::time::timeout(STUCK, call).await.context("a put is stuck")??;
-                    Ok(at.elapsed())
+                    Ok((at, at.elapsed()))
                 });
                 turn += 1;
             }
             while let Some(put) = puts.try_join_next() {
-                latencies.record(put??);
+                latencies.push(put??);
             }
         }
         while let Some(put) = puts.join_next().await {
-            latencies.record(put??);
+            latencies.push(put??);
         }
         Ok(latencies)
     }
@@ -193,7 +203,7 @@ fn pacer(rate: u64, lasting: Duration) -> mpsc::UnboundedReceiver<(Instant, u64)
 }
 
 /// How many puts are due in all after so long.
-fn puts_due(rate: u64, after: Duration) -> u64 {
+pub(crate) fn puts_due(rate: u64, after: Duration) -> u64 {
     rate * u64::try_from(after.as_micros()).expect("less than 500,000 years") / 1_000_000
 }
 
@@ -212,15 +222,17 @@ mod tests {
 
     #[test]
     fn keys_sort_as_their_numbers_and_stand_before_the_end() {
-        let data = Data::new(1000, 64, 16);
+        let data = Data::new(1000, 64, Values::like_objects(16));
         assert!(data.key(9) < data.key(10));
         assert!(data.key(999) < data.end());
+        assert!(data.with_keys(10).key(10) >= data.with_keys(10).end());
+        assert!(data.end() < data.clone().under('l').key(0));
         assert_eq!(data.key(7).len(), 64);
     }
 
     #[test]
     fn scattered_turns_visit_every_key() {
-        let data = Data::new(20_000, 32, 16);
+        let data = Data::new(20_000, 32, Values::like_objects(16));
         let visited: BTreeSet<u64> = (0..data.keys).map(|turn| data.scattered(turn)).collect();
         assert_eq!(visited.len(), 20_000);
     }

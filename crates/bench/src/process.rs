@@ -1,6 +1,7 @@
 //! A server under test: a process with a fresh folder, free ports, and what the kernel knows of it.
 //!
-//! It works with whatever takes etcd's flags and says `ready to serve client requests`.
+//! It works with whatever takes etcd's flags and says `ready to serve client requests`:
+//! `bin/metastore --engine=rocksdb` is such a [`Program`], and `etcd` another.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -8,16 +9,43 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 const READY_LINE: &str = "ready to serve client requests";
 const READY_TIMEOUT: Duration = Duration::from_mins(2);
 const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 const STOP_POLL: Duration = Duration::from_millis(10);
+
+/// What a server is started with: a binary and flags of its own, as on a command line. There is no
+/// quoting: a path has no spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    binary: PathBuf,
+    flags: Vec<String>,
+}
+
+impl FromStr for Program {
+    type Err = anyhow::Error;
+
+    fn from_str(line: &str) -> Result<Program> {
+        let mut words = line.split_whitespace();
+        let binary = words.next().context("a binary is expected")?.into();
+        Ok(Program { binary, flags: words.map(str::to_owned).collect() })
+    }
+}
+
+impl Program {
+    /// Whether it keeps its data in RocksDB, as its flags say.
+    pub(crate) fn is_rocksdb(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "rocksdb" || flag == "--engine=rocksdb")
+    }
+}
 
 /// A running server; dropping it kills it.
 pub(crate) struct Server {
@@ -29,13 +57,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `binary` on `data_dir`, which may hold data, and waits until it is ready.
-    pub(crate) fn start(binary: &Path, data_dir: &Path) -> Result<Server> {
-        Server::start_with(binary, data_dir, &[])
-    }
-
-    /// The same with flags of its own.
-    pub(crate) fn start_with(binary: &Path, data_dir: &Path, flags: &[String]) -> Result<Server> {
+    /// Starts `program` on `data_dir`, which may hold data, and waits until it is ready.
+    pub(crate) fn start(program: &Program, data_dir: &Path) -> Result<Server> {
+        let Program { binary, flags } = program;
         let (client, peer) = free_addresses()?;
         let begin = Instant::now();
         let mut child = Command::new(binary)
@@ -154,6 +178,17 @@ pub(crate) fn disk_written_bytes(folder: &Path) -> Result<Option<u64>> {
     Ok(Some(sectors.parse::<u64>()? * SECTOR_BYTES))
 }
 
+/// A fresh folder for data, removed when dropped: in `dir`, or where temporary files go.
+pub(crate) fn folder(dir: Option<&Path>) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("bench-");
+    match dir {
+        Some(dir) => builder.tempdir_in(dir),
+        None => builder.tempdir(),
+    }
+    .context("make a data folder")
+}
+
 /// How busy the machine is: three load averages.
 pub(crate) fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -174,9 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_a_binary_and_its_flags() {
+        let program: Program = "bin/metastore  --engine=rocksdb --x".parse().expect("a program");
+        assert_eq!(program.binary, Path::new("bin/metastore"));
+        assert_eq!(program.flags, ["--engine=rocksdb", "--x"]);
+        assert!(program.is_rocksdb());
+        let program: Program = "rocksdb".parse().expect("a program");
+        assert!(!program.is_rocksdb(), "a binary may be called anything");
+        assert!(" ".parse::<Program>().is_err());
+    }
+
+    #[test]
     fn a_server_that_ends_at_once_is_an_error_and_not_a_wait() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = Server::start(Path::new("/bin/false"), folder.path()).err().expect("no server");
+        let program = "/bin/false --engine=rocksdb".parse().expect("a program");
+        let error = Server::start(&program, folder.path()).err().expect("no server");
         assert!(error.to_string().contains("ended before it was ready"), "{error}");
     }
 }

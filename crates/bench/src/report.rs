@@ -7,8 +7,7 @@ use anyhow::Result;
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row {
-    what: String,
-    measured: String,
+    cells: Vec<String>,
     limit: String,
     /// `None` if there is no limit.
     kept: Option<bool>,
@@ -17,17 +16,23 @@ pub(crate) struct Row {
 impl Row {
     /// A number for information.
     pub(crate) fn plain(what: &str, measured: String) -> Row {
-        Row { what: what.to_owned(), measured, limit: String::new(), kept: None }
+        Row::of(vec![what.to_owned(), measured])
     }
 
     /// A number with an upper limit.
     pub(crate) fn at_most(what: &str, value: f64, limit: f64, unit: &str, detail: &str) -> Row {
-        Row {
-            what: what.to_owned(),
-            measured: format!("{value:.2}{unit} ({detail})"),
-            limit: format!("≤ {limit}{unit}"),
-            kept: Some(value <= limit),
-        }
+        let measured = format!("{value:.2}{unit} ({detail})");
+        Row::plain(what, measured).limited(value, limit, &format!("≤ {limit}{unit}"))
+    }
+
+    /// Any cells, without a limit.
+    pub(crate) fn of(cells: Vec<String>) -> Row {
+        Row { cells, limit: String::new(), kept: None }
+    }
+
+    /// The same with an upper limit, and how it reads.
+    pub(crate) fn limited(self, value: f64, limit: f64, reads: &str) -> Row {
+        Row { limit: reads.to_owned(), kept: Some(value <= limit), ..self }
     }
 }
 
@@ -38,20 +43,26 @@ pub(crate) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    /// A table of what was measured.
     pub(crate) fn new(out: &'a mut dyn Write) -> Result<Report<'a>> {
-        writeln!(out, "| what | measured | limit | kept |\n|---|---|---|---|")?;
+        Report::with_columns(out, &["what", "measured"])
+    }
+
+    /// Any table, each row of it with a limit at its end.
+    pub(crate) fn with_columns(out: &'a mut dyn Write, columns: &[&str]) -> Result<Report<'a>> {
+        writeln!(out, "| {} | limit | kept |", columns.join(" | "))?;
+        writeln!(out, "|{}", "---|".repeat(columns.len() + 2))?;
         Ok(Report { out, missed: 0 })
     }
 
     pub(crate) fn add(&mut self, row: &Row) -> Result<()> {
-        let Row { what, measured, limit, kept } = row;
-        let kept = match kept {
+        let kept = match row.kept {
             Some(true) => "yes",
             Some(false) => "**no**",
             None => "",
         };
         self.missed += usize::from(row.kept == Some(false));
-        writeln!(self.out, "| {what} | {measured} | {limit} | {kept} |")?;
+        writeln!(self.out, "| {} | {} | {kept} |", row.cells.join(" | "), row.limit)?;
         Ok(self.out.flush()?)
     }
 

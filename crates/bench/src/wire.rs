@@ -7,13 +7,10 @@
 //! The client shares the machine with the server, so what it costs itself hides what the server
 //! costs: a full client stack takes as long for a put as the server does.
 //!
-//! ```no_run
-//! # async fn example() -> anyhow::Result<()> {
-//! use metastore_proto::etcdserverpb::{PutRequest, PutResponse};
+//! ```text
 //! let connection = Connection::open("127.0.0.1:2379".parse()?, WINDOW_BYTES).await?;
 //! let request = PutRequest { key: "a".into(), value: "1".into(), ..Default::default() };
 //! let response: PutResponse = connection.call(method::PUT, &request).await?;
-//! # Ok(()) }
 //! ```
 //!
 //! What it does not do: TLS, compression, deadlines, reconnecting.
@@ -96,7 +93,7 @@ impl Connection {
         let (head, body) = head.await?.into_parts();
         // A call that fails at once has its status in the headers.
         check_status(&head.headers)?;
-        Ok(Responses { body, buffer: BytesMut::new(), _requests: stream })
+        Ok(Responses { body, buffer: BytesMut::new(), requests: stream })
     }
 }
 
@@ -105,10 +102,16 @@ pub(crate) struct Responses {
     body: RecvStream,
     buffer: BytesMut,
     /// The way there: a watch ends when it is closed.
-    _requests: SendStream<Bytes>,
+    requests: SendStream<Bytes>,
 }
 
 impl Responses {
+    /// Sends one more request of a call that was begun with more to come. Nothing holds it back: who
+    /// sends many without reading responses has them all in memory.
+    pub(crate) fn send(&mut self, request: &impl Message) -> Result<()> {
+        Ok(self.requests.send_data(framed(request), false)?)
+    }
+
     /// The next message, or `None` at a good end. Cancel safe.
     pub(crate) async fn message<R: Message + Default>(&mut self) -> Result<Option<R>> {
         loop {
@@ -186,6 +189,8 @@ pub(crate) mod method {
     pub(crate) const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
     pub(crate) const COMPACT: &str = "/etcdserverpb.KV/Compact";
     pub(crate) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+    pub(crate) const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+    pub(crate) const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
     pub(crate) const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
     pub(crate) const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 }

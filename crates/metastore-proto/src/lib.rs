@@ -66,6 +66,18 @@ pub mod v3electionpb {
     generated!("/v3electionpb.rs");
 }
 
+/// What every gRPC server has, named by its package.
+pub mod grpc {
+    /// Whether a server serves.
+    pub mod health {
+        /// The only version there is.
+        #[allow(missing_docs, clippy::all, reason = "generated")]
+        pub mod v1 {
+            generated!("/grpc.health.v1.rs");
+        }
+    }
+}
+
 pub mod server;
 
 /// The description of all of the above: a `FileDescriptorSet` as bytes, for programs that look at any

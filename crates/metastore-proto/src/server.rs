@@ -22,3 +22,15 @@ pub mod v3lockpb {
 pub mod v3electionpb {
     generated!("/server/v3electionpb.rs");
 }
+
+/// What every gRPC server has, named by its package.
+pub mod grpc {
+    /// Whether a server serves.
+    pub mod health {
+        /// The only version there is.
+        #[allow(missing_docs, clippy::all, reason = "generated")]
+        pub mod v1 {
+            generated!("/server/grpc.health.v1.rs");
+        }
+    }
+}

@@ -32,13 +32,13 @@ use metastore_proto::server::etcdserverpb::cluster_server::ClusterServer;
 use metastore_proto::server::etcdserverpb::kv_server::KvServer;
 use metastore_proto::server::etcdserverpb::lease_server::LeaseServer;
 use metastore_proto::server::etcdserverpb::maintenance_server::MaintenanceServer;
+use metastore_proto::server::grpc::health::v1::health_server::HealthServer;
 use prost::Message;
 use state::command::Operation;
 use state::outcome::Outcome;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
-use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 
 use crate::handle::{Header, NodeHandle};
@@ -61,6 +61,7 @@ mod lease;
 pub mod limits;
 mod maintenance;
 pub mod permit;
+mod pieces;
 mod range_stream;
 mod read;
 mod size;
@@ -230,7 +231,7 @@ impl Future for ResponseFuture {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => {
                 slow::unary(*begun, *slow, path.path());
-                Poll::Ready(terms.apply(with_etcds_status(response, path)))
+                Poll::Ready(terms.apply(pieces::unfold(with_etcds_status(response, path))))
             }
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(_panic) => {

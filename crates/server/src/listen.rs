@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::grpc::Services;
 
 mod accept;
+mod authority;
 mod bind;
 mod connection;
 mod gathering;

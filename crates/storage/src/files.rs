@@ -149,16 +149,17 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Reserves the blocks of a file, so that writing it later cannot meet a full disk.
+/// Reserves the blocks of a file, so that writing it later cannot meet a full disk. Says whether it
+/// did: not every file system can, and then only filling the file reserves.
 ///
 /// # Errors
-/// If there is no room. File systems that cannot reserve are no error: filling the file reserves.
-pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+/// If there is no room.
+pub fn preallocate(file: &File, bytes: u64) -> io::Result<bool> {
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
             Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP) => return Ok(()),
-            result => return Ok(result?),
+            Err(Errno::OPNOTSUPP) => return Ok(false),
+            result => return Ok(result.map(|()| true)?),
         }
     }
 }
@@ -199,12 +200,18 @@ pub(crate) struct PacedWriter<F: DurableFile> {
     file: F,
     sync_bytes: u64,
     dirty_bytes: u64,
+    written_bytes: u64,
 }
 
 impl<F: DurableFile> PacedWriter<F> {
     /// Syncs whenever `sync_bytes` have been written.
     pub(crate) fn new(file: F, sync_bytes: u64) -> PacedWriter<F> {
-        PacedWriter { file, sync_bytes, dirty_bytes: 0 }
+        PacedWriter { file, sync_bytes, dirty_bytes: 0, written_bytes: 0 }
+    }
+
+    /// The size of the file so far.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Makes everything durable, including the size.
@@ -218,6 +225,7 @@ impl<F: DurableFile> Write for PacedWriter<F> {
         let room = usize::try_from(self.sync_bytes - self.dirty_bytes).unwrap_or(usize::MAX);
         let written = self.file.write(&bytes[..bytes.len().min(room)])?;
         self.dirty_bytes += written as u64;
+        self.written_bytes += written as u64;
         if self.dirty_bytes >= self.sync_bytes {
             self.file.sync_data()?;
             self.dirty_bytes = 0;

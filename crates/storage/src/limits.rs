@@ -17,6 +17,13 @@ pub(crate) const LOG_SPARES_AHEAD: usize = 2;
 /// in advance absorb a cut that frees several at once.
 pub(crate) const LOG_SPARES_MAX: usize = 4;
 
+/// How much of a ready segment is filled in one bite. The log's own sync waits behind one at most.
+pub(crate) const LOG_FILL_BITE_BYTES: u64 = 256 << 10;
+
+/// Time between two bites. A bite is left out if the log grew by more than one since the last: filling
+/// keeps ahead of a log that grows by up to 2.5 MB/s, and leaves the disk to one that grows faster.
+pub(crate) const LOG_FILL_PACE: Duration = Duration::from_millis(100);
+
 /// A full disk is tried again this often. Seldom enough to cost nothing, often enough that an
 /// operator who freed space sees the member recover at once.
 pub(crate) const LOG_SPACE_RETRY: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 //!   append ──▶─┤                       ├─▶ reports, strictly in order: Persisted 1, 2, 3 …
 //!              └─ lane 2: write, sync ─┘
 //!                      ▲ takes the next segment
-//!   release ─▶ preparer: fills, syncs and recycles segments ahead of need ─▶ Full, SpaceAgain
+//!   release ─▶ preparer: allocates, fills and recycles segments ahead of need ─▶ Full, SpaceAgain
 //! ```
 //!
 //! While one write is syncing the next is on its way, so the disk is never idle between them. A
@@ -30,7 +30,7 @@
 //! write that a sync in flight may yet confirm: the error may have dropped its pages too. Nothing is
 //! retried. [`LogEvent::Failed`] is the last event; the member must stop.
 //!
-//! **A full disk is met early**: segments are allocated, filled and synced ahead, so that a write
+//! **A full disk is met early**: the blocks of segments are reserved ahead, so that a write
 //! into them needs no more room. When that fails the log goes on in the reserve and says
 //! [`LogEvent::Full`]; if the reserve runs out as well, writes wait for room and nothing is lost.
 //!
@@ -52,10 +52,10 @@ use std::time::Duration;
 use node::messages::{LogWrite, SegmentId};
 
 use crate::files::FileError;
-use crate::limits::LOG_SPACE_RETRY;
+use crate::limits::{LOG_FILL_PACE, LOG_SPACE_RETRY};
 use lane::Lane;
 use segment_files::{FileName, Folder, SegmentFiles, segment_name};
-use shared::Shared;
+use shared::{Pace, Shared};
 
 /// How the log is kept.
 #[derive(Clone, Debug)]
@@ -201,18 +201,19 @@ impl LogDir {
         self,
         report: impl Fn(LogEvent) + Send + Sync + 'static,
     ) -> Result<LogDisk, LogError> {
-        self.start_retrying(LOG_SPACE_RETRY, Box::new(report))
+        let pace = Pace { space_retry: LOG_SPACE_RETRY, fill: LOG_FILL_PACE };
+        self.start_at(pace, Box::new(report))
     }
 
-    fn start_retrying(
+    fn start_at(
         self,
-        space_retry: Duration,
+        pace: Pace,
         report: Box<dyn Fn(LogEvent) + Send + Sync>,
     ) -> Result<LogDisk, LogError> {
         assert!(self.options.lanes > 0, "a log disk without a lane writes nothing");
         assert!(self.options.segment_bytes > 0, "a segment holds at least a byte");
         let lanes = self.options.lanes;
-        let shared = Arc::new(Shared::new(self, space_retry, report));
+        let shared = Arc::new(Shared::new(self, pace, report));
         preparer::put_in_order(&shared)?;
         LogDisk::spawn(shared, lanes)
     }

@@ -19,6 +19,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A file is an LZ4 frame, the format of the `lz4` command line tool. States are full of keys that resemble
+//! their neighbours, and the disk is what a snapshot costs others most. Files without compression
+//! can be read, too.
+//!
 //! A file under its final name is whole and durable. Whether its content is sound is for the reader
 //! of the format to say; which of several to use, and what to do with a damaged one, is for the
 //! caller, who knows how far back the log reaches.
@@ -32,12 +36,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use state::{LogIndex, Term};
 
 use crate::files::{FileError, PacedWriter};
 use crate::limits::PACED_SYNC_BYTES;
 
-use folder::{Content, Folder, SnapshotFolder};
+use folder::{Folder, SnapshotFile, SnapshotFolder};
 
 /// Which state a snapshot holds. Ordered by age, the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,7 +155,7 @@ impl SnapshotFiles {
     }
 
     /// Writes a snapshot from the chunks that `next` gives until it gives `None`, and makes it
-    /// durable. Returns its size in bytes. One of the same name is replaced.
+    /// durable. Returns the size of the file in bytes. One of the same name is replaced.
     ///
     /// # Errors
     /// If the disk or `next` fails; then nothing of it stays.
@@ -179,12 +184,15 @@ impl SnapshotFiles {
     ) -> Result<u64, WriteError<E>> {
         let path = self.path.join(temporary);
         let file = self.folder.create(temporary).map_err(FileError::new("create", &path))?;
-        let mut writer = PacedWriter::new(file, self.sync_bytes);
-        let mut bytes = 0;
+        let writer = PacedWriter::new(file, self.sync_bytes);
+        let frame = FrameInfo::new().block_size(BLOCK_SIZE).block_mode(BlockMode::Linked);
+        let mut encoder = FrameEncoder::with_frame_info(frame, writer);
         while let Some(chunk) = next().map_err(|source| WriteError::Content { name, source })? {
-            writer.write_all(&chunk).map_err(FileError::new("write", &path))?;
-            bytes += chunk.len() as u64;
+            encoder.write_all(&chunk).map_err(FileError::new("write", &path))?;
         }
+        let ended = encoder.finish().map_err(io::Error::from);
+        let writer = ended.map_err(FileError::new("write", &path))?;
+        let bytes = writer.written_bytes();
         writer.finish().map_err(FileError::new("sync", &path))?;
         Ok(bytes)
     }
@@ -197,7 +205,8 @@ impl SnapshotFiles {
         let path = self.path_of(name);
         let opened = self.folder.open(&name.to_string());
         let (file, bytes) = opened.map_err(FileError::new("open", &path))?;
-        Ok(SnapshotReader { file, path, bytes })
+        let content = Content::of(file).map_err(FileError::new("read", &path))?;
+        Ok(SnapshotReader { content, path, bytes })
     }
 
     /// Removes all but the newest `count`, the oldest first, and says which. What was set aside goes
@@ -259,10 +268,47 @@ impl SnapshotFiles {
     }
 }
 
+/// The first bytes of an LZ4 frame.
+const LZ4_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+/// What is compressed in one piece: two of them are in memory.
+const BLOCK_SIZE: BlockSize = BlockSize::Max256KB;
+
+/// A file whose first bytes were looked at.
+type Whole = io::Chain<io::Cursor<Vec<u8>>, Box<dyn SnapshotFile>>;
+
+/// What a file holds.
+#[derive(Debug)]
+enum Content {
+    Plain(Whole),
+    Lz4(Box<FrameDecoder<Whole>>),
+}
+
+impl Content {
+    fn of(mut file: Box<dyn SnapshotFile>) -> io::Result<Content> {
+        let mut magic = Vec::with_capacity(LZ4_MAGIC.len());
+        (&mut file).take(LZ4_MAGIC.len() as u64).read_to_end(&mut magic)?;
+        let is_compressed = magic == LZ4_MAGIC;
+        let whole = io::Cursor::new(magic).chain(file);
+        Ok(match is_compressed {
+            true => Content::Lz4(Box::new(FrameDecoder::new(whole))),
+            false => Content::Plain(whole),
+        })
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Content::Plain(file) => file.read(bytes),
+            Content::Lz4(file) => file.read(bytes),
+        }
+    }
+}
+
 /// An open snapshot file. It can be read to its end even after it was pruned.
 #[derive(Debug)]
 pub struct SnapshotReader {
-    file: Box<dyn Content>,
+    content: Content,
     path: PathBuf,
     bytes: u64,
 }
@@ -274,13 +320,13 @@ impl SnapshotReader {
         self.bytes
     }
 
-    /// The next part of at most `bytes_max` bytes; `None` at the end.
+    /// The next part of the state, of at most `bytes_max` bytes; `None` at the end.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or is not what was compressed.
     pub fn chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, FileError> {
         let mut chunk = Vec::with_capacity(bytes_max);
-        (&mut self.file)
+        (&mut self.content)
             .take(bytes_max as u64)
             .read_to_end(&mut chunk)
             .map_err(FileError::new("read", &self.path))?;
@@ -290,6 +336,6 @@ impl SnapshotReader {
 
 impl Read for SnapshotReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.read(bytes)
+        self.content.read(bytes)
     }
 }

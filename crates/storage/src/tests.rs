@@ -54,7 +54,7 @@ fn record(lie: Option<Lie>) -> Recording {
 fn a_member_that_crashes_at_any_call_holds_what_it_acknowledged() {
     let recording = record(None);
     let kinds = medium::kinds(&recording.calls);
-    for (kind, at_least) in [("make", 8), ("write", 60), ("sync", 60), ("rename", 8), ("remove", 3)]
+    for (kind, at_least) in [("make", 8), ("write", 50), ("sync", 50), ("rename", 8), ("remove", 3)]
     {
         let count = kinds.get(kind).copied().unwrap_or(0);
         assert!(count >= at_least, "{kind} was recorded {count} times only: {kinds:?}");
@@ -64,7 +64,7 @@ fn a_member_that_crashes_at_any_call_holds_what_it_acknowledged() {
     let starts = crash_everywhere(&InMemory(None), &recording, seed).unwrap_or_else(|error| {
         panic!("seed {seed:#x}: {error}");
     });
-    assert!(starts > 1000, "{starts} starts after {} calls", recording.calls.len());
+    assert!(starts > 900, "{starts} starts after {} calls", recording.calls.len());
 }
 
 #[test]

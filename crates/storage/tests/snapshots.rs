@@ -11,8 +11,8 @@ fn name(index: u64, term: u64) -> SnapshotName {
     SnapshotName { index: LogIndex(index), term: Term(term) }
 }
 
-fn write(files: &SnapshotFiles, name: SnapshotName, chunks: &[&'static [u8]]) -> u64 {
-    let mut chunks = chunks.iter().map(|chunk| Bytes::from_static(chunk));
+fn write(files: &SnapshotFiles, name: SnapshotName, chunks: &[&[u8]]) -> u64 {
+    let mut chunks = chunks.iter().map(|chunk| Bytes::copy_from_slice(chunk));
     files.write(name, || Ok::<_, io::Error>(chunks.next())).expect("write")
 }
 
@@ -29,10 +29,10 @@ fn names(folder: &tempfile::TempDir) -> Vec<String> {
 fn a_snapshot_is_written_from_chunks_and_read_back_in_either_way() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let files = SnapshotFiles::open(folder.path()).expect("open").with_sync_bytes(4);
-    assert_eq!(write(&files, name(0x186a0, 3), &[b"whole ", b"", b"state"]), 11);
+    let bytes = write(&files, name(0x186a0, 3), &[b"whole ", b"", b"state"]);
     assert_eq!(names(&folder), ["00000000000186a0-0000000000000003.snap"]);
     let mut reader = files.read(name(0x186a0, 3)).expect("open");
-    assert_eq!(reader.size_bytes(), 11);
+    assert_eq!(reader.size_bytes(), bytes);
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("read");
     assert_eq!(text, "whole state");
@@ -42,6 +42,71 @@ fn a_snapshot_is_written_from_chunks_and_read_back_in_either_way() {
         chunks.push(chunk);
     }
     assert_eq!(chunks, [&b"whol"[..], b"e st", b"ate"]);
+}
+
+/// Something like keys and values: each like the one before, and none equal to another.
+fn state() -> Vec<u8> {
+    (0..5_000)
+        .flat_map(|n| format!("registry/pods/default/web-{n:05} phase=Running").into_bytes())
+        .collect()
+}
+
+fn content(files: &SnapshotFiles, name: SnapshotName) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    files.read(name).expect("open").read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[test]
+fn a_state_takes_less_room_in_its_file() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    let state = state();
+    let chunks: Vec<&[u8]> = state.chunks(1000).collect();
+    let bytes = write(&files, name(7, 1), &chunks);
+    assert!(bytes * 2 < state.len() as u64, "{} bytes take {bytes}", state.len());
+    let file = fs::metadata(files.path_of(name(7, 1))).expect("metadata");
+    assert_eq!(file.len(), bytes);
+    assert_eq!(content(&files, name(7, 1)).expect("read"), state);
+}
+
+#[test]
+fn a_file_that_was_not_compressed_is_read_as_it_is() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    for plain in [&b""[..], b"abc", b"METACKPT and all the rest"] {
+        fs::write(files.path_of(name(7, 1)), plain).expect("write");
+        assert_eq!(content(&files, name(7, 1)).expect("read"), plain);
+    }
+}
+
+/// Whether what is read is the state is for its own checksums to say: here nothing may panic, run on for ever or take
+/// memory that was not there.
+#[test]
+fn a_damaged_file_is_an_error_or_other_bytes_and_no_more() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let files = SnapshotFiles::open(folder.path()).expect("open");
+    let state = state();
+    write(&files, name(7, 1), &[&state]);
+    let sound = fs::read(files.path_of(name(7, 1))).expect("read");
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut refused = 0;
+    for turn in 0..2_000 {
+        let mut bytes = sound.clone();
+        // All of the frame's header, and places beyond.
+        let at = if turn < 20 { turn } else { random.usize(..bytes.len()) };
+        match random.u8(..3) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << random.u8(..8),
+            _ => bytes[at] = random.u8(..),
+        }
+        fs::write(files.path_of(name(7, 1)), &bytes).expect("write");
+        match content(&files, name(7, 1)) {
+            Ok(content) => assert!(content.len() <= 4 * state.len(), "{} bytes", content.len()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 500, "only {refused} of 2,000 were noticed by the frame itself");
 }
 
 #[test]

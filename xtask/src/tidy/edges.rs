@@ -12,7 +12,7 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     ("state", &[], &[]),
     ("node", &["state"], &[]),
     ("storage", &["state", "node"], &[]),
-    ("server", &["metastore-proto", "state", "node", "storage"], &["compat"]),
+    ("server", &["metastore-proto", "state", "node", "storage"], &["bench", "compat"]),
     ("ctl", &["metastore-client", "storage"], &[]),
     ("sim", &["state", "node"], &[]),
     ("bench", &["metastore-proto"], &[]),

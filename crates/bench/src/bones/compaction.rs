@@ -2,11 +2,14 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{Loaded, Options};
+use super::Options;
 use crate::activity::{Activity, compact};
+use crate::disturbed::alone_us;
 use crate::latency::median;
-use crate::load::{Data, put_all};
+use crate::load::Data;
+use crate::loaded::Loaded;
 use crate::report::{Report, Row};
+use crate::values::Values;
 use crate::wire::{Connection, WINDOW_BYTES};
 
 /// Superseded revisions that each compaction removes.
@@ -17,7 +20,7 @@ const RATIO_MAX: f64 = 1.25;
 const TURNS: u32 = 7;
 
 pub(super) async fn measure(options: &Options, report: &mut Report<'_>) -> Result<()> {
-    let many = Data::new(options.keys, 64, 256);
+    let many = Data::new(options.keys, 64, Values::like_objects(256));
     let few = many.with_keys(options.keys / 10);
     let few = Loaded::start(&options.server, options.folder()?, few).await?;
     let many = Loaded::start(&options.server, options.folder()?, many).await?;
@@ -36,8 +39,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report<'_>) -> Resul
     let what = format!("compacting {GARBAGE} superseded revisions among ten times the keys");
     report.add(&Row::at_most(&what, many_ms / few_ms, RATIO_MAX, "×", &detail))?;
 
-    let alone_us = many.paced(options).run().await?.p99_us();
-    let (beside, done) = many.puts_beside(options, Activity::Compact).await?;
+    let alone_us = alone_us(&many, options.pace()).await?;
+    let (beside, done) = many.puts_beside(options.pace(), Activity::Compact, &many.data).await?;
     let measured = format!(
         "{:.2}× (p99 {:.0} µs beside {alone_us:.0} µs alone; {} compactions)",
         beside.p99_us() / alone_us,
@@ -52,7 +55,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report<'_>) -> Resul
 /// Milliseconds until garbage just made is gone.
 async fn garbage_and_compaction(loaded: &Loaded) -> Result<f64> {
     let Loaded { server, data, .. } = loaded;
-    put_all(server.address, data, GARBAGE, Data::scattered).await.context("make garbage")?;
+    loaded.put(GARBAGE, Data::scattered).await.context("make garbage")?;
     let connection = Connection::open(server.address, WINDOW_BYTES).await?;
     Ok(compact(&connection, data).await?.as_secs_f64() * 1e3)
 }

@@ -9,9 +9,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use metastore_proto::etcdserverpb::{RangeRequest, RangeResponse};
 
-use super::Loaded;
 use crate::activity::{PAGE_KEYS, all_keys, revision};
 use crate::latency::median;
+use crate::loaded::Loaded;
 use crate::report::{Report, Row};
 use crate::wire::{Connection, WINDOW_BYTES, method};
 

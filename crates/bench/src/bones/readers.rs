@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::{Loaded, Options};
-use crate::activity::{Activity, Done};
-use crate::latency::median;
+use super::Options;
+use crate::activity::Activity;
+use crate::disturbed::{Turns, alone_us};
+use crate::loaded::Loaded;
 use crate::report::{Report, Row};
 
 /// What the p99 may become, as a multiple of what it is without the reader.
@@ -18,58 +19,23 @@ const READERS: [Activity; 5] = [
     Activity::HashKv,
 ];
 
-/// p99 of one run with a reader, with those of the runs alone before and after it.
-#[derive(Clone, Copy)]
-struct Turn {
-    before_us: f64,
-    beside_us: f64,
-    after_us: f64,
-}
-
-impl Turn {
-    fn ratio(self) -> f64 {
-        self.beside_us / self.before_us.midpoint(self.after_us)
-    }
-
-    /// What differs although nothing has changed.
-    fn noise(self) -> f64 {
-        self.before_us.max(self.after_us) / self.before_us.min(self.after_us)
-    }
-}
-
 pub(super) async fn measure(
     loaded: &Loaded,
     options: &Options,
     report: &mut Report<'_>,
 ) -> Result<()> {
-    let alone = async || anyhow::Ok(loaded.paced(options).run().await?.p99_us());
+    let pace = options.pace();
     // Not counted: connections and caches are new.
-    alone().await?;
-    let mut noise = Vec::new();
+    alone_us(loaded, pace).await?;
     for reader in READERS {
-        let (mut turns, mut did) = (Vec::new(), Done::default());
-        let mut before_us = alone().await?;
+        let mut turns = Turns::default();
+        let mut before_us = alone_us(loaded, pace).await?;
         for _ in 0..options.rounds {
-            let (latencies, done) = loaded.puts_beside(options, reader).await?;
-            let after_us = alone().await?;
-            turns.push(Turn { before_us, beside_us: latencies.p99_us(), after_us });
-            before_us = after_us;
-            did.times += done.times;
-            did.bytes += done.bytes;
+            before_us = turns.take(loaded, pace, reader, &loaded.data, before_us).await?;
         }
-        noise.extend(turns.iter().map(|turn| turn.noise()));
-        let detail = format!(
-            "p99 {:.0} µs beside {:.0} µs alone; it ended {} times, {} MB in all",
-            median(turns.iter().map(|turn| turn.beside_us)),
-            median(turns.iter().map(|turn| turn.before_us)),
-            did.times,
-            did.bytes / 1_000_000,
-        );
-        let ratio = median(turns.iter().map(|turn| turn.ratio()));
         let what = format!("p99 of {} put/s beside {}", options.rate, reader.name());
-        report.add(&Row::at_most(&what, ratio, P99_RATIO_MAX, "×", &detail))?;
+        let detail = turns.to_string();
+        report.add(&Row::at_most(&what, turns.ratio(), P99_RATIO_MAX, "×", &detail))?;
     }
-    let measured = format!("{:.2}× between two runs alone (median)", median(noise));
-    report.add(&Row::plain("noise of that p99", measured))?;
     Ok(())
 }

@@ -10,10 +10,11 @@ use metastore_proto::etcdserverpb::{
     RangeStreamResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
 
-use super::{Loaded, Options};
+use super::Options;
 use crate::activity::all_keys;
 use crate::latency::{Latencies, median};
 use crate::load::Data;
+use crate::loaded::Loaded;
 use crate::process::Server;
 use crate::report::{Report, Row};
 use crate::wire::{Connection, Responses, WINDOW_BYTES, method};
@@ -44,7 +45,7 @@ async fn stalled_list(loaded: &Loaded, options: &Options) -> Result<f64> {
     let list = all_keys(&loaded.data);
     let mut responses = connection.begin(method::RANGE_STREAM, &list, true).await?;
     responses.message::<RangeStreamResponse>().await?.context("a first message")?;
-    let (end, mut most) = (Instant::now() + options.lasting(), before);
+    let (end, mut most) = (Instant::now() + options.pace().lasting, before);
     while Instant::now() < end {
         tokio::time::sleep(LOOK_EVERY).await;
         most = most.max(resident_mib(&loaded.server)?);
@@ -107,7 +108,7 @@ async fn turn(loaded: &Loaded, options: &Options, stalled: u64) -> Result<Turn> 
         let connection = Connection::open(address, WINDOW_BYTES).await?;
         held.push(watch(&connection, &loaded.data).await?);
     }
-    let puts = loaded.paced(options);
+    let puts = loaded.paced(options.pace());
     let before = resident_mib(&loaded.server)?;
     let reader = read_events(address, &loaded.data, puts.epoch, options.rate * options.seconds);
     puts.run().await?;

@@ -1,7 +1,7 @@
 //! Requests of the `Maintenance`, `Cluster` and health services.
 
 use metastore_proto::etcdserverpb as pb;
-use tonic_health::pb as health;
+use metastore_proto::grpc::health::v1 as health;
 
 use super::{Generator, choose};
 use crate::step::{Step, call};
@@ -55,6 +55,7 @@ impl Generator {
             3 => call("/etcdserverpb.Cluster/MemberList", &pb::MemberListRequest {
                 linearizable: self.rng.bool(),
             }),
+            1 => call("/grpc.health.v1.Health/List", &health::HealthListRequest {}),
             2 => call("/grpc.health.v1.Health/Check", &health::HealthCheckRequest { service }),
             1 => Call {
                 responses_max: 1,

@@ -3,11 +3,13 @@
 
 use std::pin::Pin;
 
+use metastore_proto::grpc::health::v1::health_check_response::ServingStatus;
+use metastore_proto::grpc::health::v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
+use metastore_proto::server::grpc::health::v1::health_server::Health;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_server::Health;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::Shell;
 use super::drain::UntilDrained;
@@ -26,6 +28,15 @@ impl Health for Shell {
             ServingStatus::ServiceUnknown => Err(Status::not_found("unknown service")),
             standing => Ok(Response::new(response(standing))),
         }
+    }
+
+    async fn list(
+        &self,
+        _request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let whole = String::new();
+        let statuses = [(whole.clone(), response(standing(&whole)))].into();
+        Ok(Response::new(HealthListResponse { statuses }))
     }
 
     /// Tells the standing once, for it does not change while the server runs. A service that does

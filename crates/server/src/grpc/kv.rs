@@ -19,7 +19,7 @@ use super::in_turns::InTurns;
 use super::range_stream::RangeStream;
 use super::status::EtcdError;
 use super::unread::WhileRead;
-use super::{Shell, mismatched};
+use super::{Shell, mismatched, pieces};
 
 #[tonic::async_trait]
 impl Kv for Shell {
@@ -34,7 +34,7 @@ impl Kv for Shell {
         let outcome = self.read(request::range(request)?).await?;
         // The revision of the store, even if an older one was asked for.
         let header = response::header_at(self.handle.header(), outcome.revision.0);
-        Ok(Response::new(response::range(header, outcome)))
+        pieces::response(response::range(header, outcome))
     }
 
     async fn range_stream(
@@ -49,7 +49,8 @@ impl Kv for Shell {
         }
         let cursor = RangeCursor::open(self.handle.reader(), range).map_err(EtcdError::of_read)?;
         let stream = RangeStream::new(cursor, self.handle.header(), permit);
-        let stream = WhileRead::new(InTurns::new(stream), self.handle.settings().unread_view);
+        let stream = InTurns::resting(stream, self.permits.clone());
+        let stream = WhileRead::new(stream, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(stream, &self.shutdown.closed)))
     }
 

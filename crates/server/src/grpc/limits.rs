@@ -1,5 +1,7 @@
 //! Bounds of the gRPC shell, each with its unit and its reason.
 
+use std::time::Duration;
+
 /// Bytes of requests that handlers work on at the same time, over all connections. More is answered
 /// with "too many requests". Far above what a healthy member ever has in flight: it bounds memory,
 /// not load.
@@ -30,8 +32,21 @@ pub const READ_STEP_BYTES: usize = 512 << 10;
 /// in memory at most.
 pub const STREAM_CHUNK_BYTES: usize = 128 << 10;
 
+/// Bytes of key-values up to which the answer to a read is encoded at once.
+pub const WHOLE_RESPONSE_BYTES: usize = 512 << 10;
+
+/// Bytes of key-values in each piece of a larger one: the time a step of a stream takes, too.
+pub const PIECE_BYTES: usize = STREAM_CHUNK_BYTES;
+
 /// Bytes of the first message of a range stream: small, so that the client can begin.
 pub const STREAM_FIRST_CHUNK_BYTES: usize = 16 << 10;
+
+/// What a long stream owes to others before it rests: the runtime's clock ticks in milliseconds.
+pub const REST_MIN: Duration = Duration::from_millis(1);
+
+/// The longest turn that counts. A message takes far less to make and send; the rest is waiting for the
+/// client.
+pub const REST_MAX: Duration = Duration::from_millis(4);
 
 /// Bytes of data in one message of a snapshot; etcd's number.
 pub const SNAPSHOT_MESSAGE_BYTES: usize = 32 << 10;

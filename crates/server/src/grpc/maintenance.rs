@@ -125,9 +125,9 @@ impl Maintenance for Shell {
         let permit = self.admit(request.get_ref())?;
         let view = self.handle.reader().engine_view();
         let cluster = ClusterId(self.handle.header().cluster_id);
-        let checkpoint = snapshot::begin(view, cluster).await?;
-        let snapshot = Snapshot::new(checkpoint, permit);
-        let snapshot = WhileRead::new(InTurns::new(snapshot), self.handle.settings().unread_view);
+        let snapshot = snapshot::begin(view, cluster, permit).await?;
+        let snapshot = InTurns::resting(snapshot, self.permits.clone());
+        let snapshot = WhileRead::new(snapshot, self.handle.settings().unread_view);
         Ok(Response::new(UntilDrained::new(snapshot, &self.shutdown.closed)))
     }
 

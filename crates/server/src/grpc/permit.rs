@@ -19,14 +19,21 @@ use super::status::EtcdError;
 /// The account of bytes in flight. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Permits {
-    taken_bytes: Arc<AtomicU64>,
+    account: Arc<Account>,
     bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    taken_bytes: AtomicU64,
+    /// Requests so far.
+    requests: AtomicU64,
 }
 
 /// Some bytes of the account; returns them when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    taken_bytes: Arc<AtomicU64>,
+    account: Arc<Account>,
     bytes: u64,
     request_bytes: usize,
 }
@@ -49,7 +56,7 @@ impl Permits {
     /// An account of at most `bytes_max` bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Permits {
-        Permits { taken_bytes: Arc::default(), bytes_max }
+        Permits { account: Arc::default(), bytes_max }
     }
 
     /// Takes what a request of `request_bytes` needs.
@@ -58,22 +65,29 @@ impl Permits {
     /// [`EtcdError::TooManyRequests`] if too much is in flight.
     pub fn take(&self, request_bytes: usize) -> Result<Permit, EtcdError> {
         let bytes = request_bytes as u64 + REQUEST_OVERHEAD_BYTES;
-        let taken = self.taken_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let taken = self.account.taken_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.account.requests.fetch_add(1, Ordering::Relaxed);
         // Gives the bytes back on its way out if they are too many.
-        let permit = Permit { taken_bytes: Arc::clone(&self.taken_bytes), bytes, request_bytes };
+        let permit = Permit { account: Arc::clone(&self.account), bytes, request_bytes };
         if taken > self.bytes_max { Err(EtcdError::TooManyRequests) } else { Ok(permit) }
     }
 
     /// What is in flight now.
     #[must_use]
     pub fn taken_bytes(&self) -> u64 {
-        self.taken_bytes.load(Ordering::Relaxed)
+        self.account.taken_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have come in so far, refused ones included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.account.requests.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.taken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.taken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -90,6 +104,6 @@ mod tests {
         drop(first);
         let third = permits.take(100).expect("room again");
         drop((second, third));
-        assert_eq!(permits.taken_bytes(), 0);
+        assert_eq!((permits.taken_bytes(), permits.requests()), (0, 4));
     }
 }

@@ -1,14 +1,15 @@
 //! A copy of the member's data as a stream, with its checksum at the end.
 //!
 //! ```text
-//! checkpoint ─▶ thread ─▶ queue, bounded ─▶ messages of 32 KiB ─▶ SHA-256
-//!                                           65536, 32768, 0        0          remaining_bytes
+//! thread:  checkpoint ─▶ messages of 32 KiB ─▶ SHA-256 ─▶ queue, bounded ─▶ connection
+//!                        65536, 32768, 0        0          remaining_bytes
 //! ```
 //!
 //! Tools append all blobs to a file and take it for whole if its size is a multiple of 512, which a
 //! checkpoint's is, plus the 32 bytes of the checksum. The thread reads on only as the client takes
-//! what has been read.
+//! what has been read; what costs time is done there, and not on the thread that serves connections.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -29,21 +30,21 @@ use super::permit::Permit;
 use super::status::EtcdError;
 use crate::background;
 
-/// A copy of the data on its way out.
-pub(crate) struct Checkpoint {
-    /// Of all chunks together.
-    total_bytes: u64,
-    /// In order; ends early if the storage fails.
-    chunks: mpsc::Receiver<Bytes>,
+/// Some messages of a snapshot.
+struct Part {
+    messages: Vec<SnapshotResponse>,
+    /// The checksum is among them.
+    is_last: bool,
 }
 
 /// Begins to copy what `view` shows.
 pub(crate) async fn begin(
     view: Arc<dyn EngineView>,
     cluster: ClusterId,
-) -> Result<Checkpoint, EtcdError> {
-    let (opened, total_bytes) = oneshot::channel();
-    let (sender, chunks) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
+    permit: Permit,
+) -> Result<Snapshot, EtcdError> {
+    let (opened, is_open) = oneshot::channel();
+    let (sender, parts) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
     let copy = move || {
         if let Err(error) = copy(view, cluster, opened, &sender) {
             let error: &dyn std::error::Error = &error;
@@ -55,81 +56,105 @@ pub(crate) async fn begin(
         tracing::error!(error, "failed to start a thread for a snapshot");
         return Err(EtcdError::SnapshotCut);
     }
-    let total_bytes = total_bytes.await.map_err(|_| EtcdError::SnapshotCut)?;
-    Ok(Checkpoint { total_bytes, chunks })
+    is_open.await.map_err(|_| EtcdError::SnapshotCut)?;
+    Ok(Snapshot::new(parts, permit))
 }
 
 fn copy(
     view: Arc<dyn EngineView>,
     cluster: ClusterId,
-    opened: oneshot::Sender<u64>,
-    chunks: &mpsc::Sender<Bytes>,
+    opened: oneshot::Sender<()>,
+    parts: &mpsc::Sender<Part>,
 ) -> Result<(), EngineError> {
     let mut writer = CheckpointWriter::new(view, cluster)?;
-    if opened.send(writer.total_bytes()).is_err() {
+    if opened.send(()).is_err() {
         return Ok(());
     }
+    let mut cutter = Cutter::new(writer.total_bytes());
     while let Some(chunk) = writer.next_chunk()? {
         // The client has gone away.
-        if chunks.blocking_send(chunk).is_err() {
+        if parts.blocking_send(cutter.cut(&chunk)).is_err() {
             return Ok(());
         }
+    }
+    if let Some(last) = cutter.finish() {
+        // Gone away at the last moment.
+        let _ = parts.blocking_send(last);
     }
     Ok(())
 }
 
-/// The messages of one snapshot.
-pub(crate) struct Snapshot {
-    checkpoint: Checkpoint,
+/// Makes messages of chunks.
+struct Cutter {
     /// Bytes that the checkpoint still owes.
     unread_bytes: u64,
-    /// Read but not sent.
+    /// Read and in no message yet.
     buffer: BytesMut,
-    /// `None` once it has been sent.
-    digest: Option<Sha256>,
-    _permit: Permit,
+    digest: Sha256,
 }
 
-impl Snapshot {
-    pub(crate) fn new(checkpoint: Checkpoint, permit: Permit) -> Snapshot {
-        let total_bytes = checkpoint.total_bytes;
+impl Cutter {
+    fn new(total_bytes: u64) -> Cutter {
         assert!(
             total_bytes.is_multiple_of(SNAPSHOT_BLOCK_BYTES),
             "a checkpoint of {total_bytes} bytes hides the checksum behind it"
         );
-        Snapshot {
-            checkpoint,
-            unread_bytes: total_bytes,
-            buffer: BytesMut::new(),
-            digest: Some(Sha256::new()),
-            _permit: permit,
+        Cutter { unread_bytes: total_bytes, buffer: BytesMut::new(), digest: Sha256::new() }
+    }
+
+    /// The messages that a chunk completes.
+    fn cut(&mut self, chunk: &[u8]) -> Part {
+        let len = chunk.len() as u64;
+        let unread_bytes = self.unread_bytes.checked_sub(len);
+        self.unread_bytes = unread_bytes.expect("a checkpoint knows how long it is");
+        self.digest.update(chunk);
+        self.buffer.extend_from_slice(chunk);
+        let mut messages = Vec::with_capacity(self.buffer.len() / SNAPSHOT_MESSAGE_BYTES);
+        while self.buffer.len() >= SNAPSHOT_MESSAGE_BYTES {
+            let blob = self.buffer.split_to(SNAPSHOT_MESSAGE_BYTES).freeze();
+            messages.push(self.message(blob));
+        }
+        Part { messages, is_last: false }
+    }
+
+    /// What is left, and the checksum; nothing if the checkpoint is shorter than it said.
+    fn finish(mut self) -> Option<Part> {
+        if self.unread_bytes > 0 {
+            return None;
+        }
+        let mut messages = Vec::with_capacity(2);
+        if !self.buffer.is_empty() {
+            let blob = self.buffer.split().freeze();
+            messages.push(self.message(blob));
+        }
+        let checksum = Bytes::copy_from_slice(&self.digest.clone().finalize());
+        messages.push(self.message(checksum));
+        Some(Part { messages, is_last: true })
+    }
+
+    fn message(&self, blob: Bytes) -> SnapshotResponse {
+        let remaining_bytes = self.unread_bytes + self.buffer.len() as u64;
+        SnapshotResponse {
+            header: None,
+            remaining_bytes,
+            blob,
+            version: STORAGE_VERSION.to_owned(),
         }
     }
+}
 
-    /// Takes a chunk of the checkpoint.
-    fn fill(&mut self, chunk: Option<Bytes>) -> Result<(), EtcdError> {
-        let chunk = chunk.ok_or(EtcdError::SnapshotCut)?;
-        let len = chunk.len() as u64;
-        // More than announced is no better than less.
-        self.unread_bytes = self.unread_bytes.checked_sub(len).ok_or(EtcdError::SnapshotCut)?;
-        self.buffer.extend_from_slice(&chunk);
-        Ok(())
-    }
+/// A copy of the data on its way out.
+pub(crate) struct Snapshot {
+    /// In order; ends early if the storage fails.
+    parts: mpsc::Receiver<Part>,
+    ready: VecDeque<SnapshotResponse>,
+    is_whole: bool,
+    _permit: Permit,
+}
 
-    fn message(&mut self) -> Option<SnapshotResponse> {
-        let digest = self.digest.as_mut()?;
-        let blob = if self.buffer.is_empty() {
-            let digest = self.digest.take()?.finalize();
-            Bytes::copy_from_slice(&digest)
-        } else {
-            let len = self.buffer.len().min(SNAPSHOT_MESSAGE_BYTES);
-            let blob = self.buffer.split_to(len).freeze();
-            digest.update(&blob);
-            blob
-        };
-        let remaining_bytes = self.unread_bytes + self.buffer.len() as u64;
-        let version = STORAGE_VERSION.to_owned();
-        Some(SnapshotResponse { header: None, remaining_bytes, blob, version })
+impl Snapshot {
+    fn new(parts: mpsc::Receiver<Part>, permit: Permit) -> Snapshot {
+        Snapshot { parts, ready: VecDeque::new(), is_whole: false, _permit: permit }
     }
 }
 
@@ -137,13 +162,20 @@ impl Stream for Snapshot {
     type Item = Result<SnapshotResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        while self.buffer.len() < SNAPSHOT_MESSAGE_BYTES && self.unread_bytes > 0 {
-            let chunk = ready!(self.checkpoint.chunks.poll_recv(context));
-            if let Err(error) = self.fill(chunk) {
-                return Poll::Ready(Some(Err(error.into())));
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(message)));
             }
+            if self.is_whole {
+                return Poll::Ready(None);
+            }
+            let Some(part) = ready!(self.parts.poll_recv(context)) else {
+                self.is_whole = true;
+                return Poll::Ready(Some(Err(EtcdError::SnapshotCut.into())));
+            };
+            self.ready.extend(part.messages);
+            self.is_whole = part.is_last;
         }
-        Poll::Ready(self.message().map(Ok))
     }
 }
 
@@ -155,29 +187,31 @@ mod tests {
     use crate::grpc::drain::UntilDrained;
     use crate::grpc::permit::Permits;
 
-    async fn messages(total_bytes: u64, data: Vec<Bytes>) -> Vec<Result<SnapshotResponse, Status>> {
-        let (sender, chunks) = mpsc::channel(1);
+    async fn messages(total_bytes: u64, data: &[Vec<u8>]) -> Vec<Result<SnapshotResponse, Status>> {
+        let (sender, parts) = mpsc::channel(1);
         let send = async move {
+            let mut cutter = Cutter::new(total_bytes);
             for chunk in data {
-                if sender.send(chunk).await.is_err() {
+                if sender.send(cutter.cut(chunk)).await.is_err() {
                     return;
                 }
             }
+            if let Some(last) = cutter.finish() {
+                assert!(sender.send(last).await.is_ok(), "the receiver waits for it");
+            }
         };
         let permit = Permits::default().take(0).expect("room");
-        let snapshot = Snapshot::new(Checkpoint { total_bytes, chunks }, permit);
+        let snapshot = Snapshot::new(parts, permit);
         let receive = UntilDrained::new(snapshot, &Default::default()).collect();
         tokio::join!(send, receive).1
     }
 
     #[tokio::test]
     async fn the_data_is_followed_by_its_checksum() {
-        let data: Vec<Bytes> = [(1, 70_000), (2, 3), (3, 0), (4, 653)]
-            .map(|(byte, len)| Bytes::from(vec![byte; len]))
-            .to_vec();
+        let data = [(1, 70_000), (2, 3), (3, 0), (4, 653)].map(|(byte, len)| vec![byte; len]);
         let whole = data.concat();
         let total_bytes = whole.len() as u64;
-        let messages = messages(total_bytes, data).await;
+        let messages = messages(total_bytes, &data).await;
         let messages: Vec<_> = messages.into_iter().map(|message| message.expect("sent")).collect();
         let (last, parts) = messages.split_last().expect("at least the checksum");
 
@@ -196,10 +230,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_that_ends_early_never_looks_whole() {
-        for (total_bytes, len) in [(1024, 1023), (1024, 1025)] {
-            let messages = messages(total_bytes, vec![Bytes::from(vec![1; len])]).await;
-            let last = messages.last().expect("an error").as_ref().expect_err("no checksum");
-            assert_eq!(last.code(), tonic::Code::Unavailable);
-        }
+        let messages = messages(70_144, &[vec![1; 70_000], vec![1; 143]]).await;
+        let last = messages.last().expect("an error").as_ref().expect_err("no checksum");
+        assert_eq!(last.code(), tonic::Code::Unavailable);
+    }
+
+    #[test]
+    #[should_panic(expected = "a checkpoint knows how long it is")]
+    fn more_than_announced_is_a_fault_of_ours() {
+        Cutter::new(1024).cut(&[1; 1025]);
     }
 }

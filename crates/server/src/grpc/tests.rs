@@ -375,8 +375,8 @@ async fn metadata_is_checked_for_every_service() {
 
 #[tokio::test]
 async fn the_health_service_knows_the_server_as_a_whole() {
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_client::HealthClient;
+    use metastore_proto::grpc::health::v1::health_client::HealthClient;
+    use metastore_proto::grpc::health::v1::{HealthCheckRequest, HealthListRequest};
     let member = ToyMember::start();
     let mut health = HealthClient::new(member.channel().await);
     let whole = HealthCheckRequest { service: String::new() };
@@ -384,6 +384,9 @@ async fn the_health_service_knows_the_server_as_a_whole() {
     let part = HealthCheckRequest { service: "etcdserverpb.KV".to_owned() };
     let mut watching = health.watch(part.clone()).await.expect("a stream").into_inner();
     assert_eq!(watching.message().await.expect("told").expect("once").status, 3);
+    let all = health.list(HealthListRequest {}).await.expect("known").into_inner().statuses;
+    assert_eq!(all.keys().collect::<Vec<_>>(), [""]);
+    assert_eq!(all[""].status, 1);
     let part = health.check(part).await;
     assert_eq!(refused(part), (Code::NotFound, "unknown service".to_owned()));
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tower::ServiceExt;
 
+use super::authority::ReadableAuthority;
 use super::gathering::Gathering;
 use super::{ListenSettings, Serves, Shutdown};
 use crate::grpc::{ResponseFuture, arrival};
@@ -64,7 +65,8 @@ impl Server {
         let Server { protocols, shutdown, grace, .. } = &self;
         let serves = self.serves.clone();
         let service = hyper::service::service_fn(move |request| respond(&serves, request));
-        let connection = protocols.serve_connection(TokioIo::new(Gathering::new(socket)), service);
+        let socket = Gathering::new(ReadableAuthority::new(socket));
+        let connection = protocols.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -39,6 +39,39 @@ async fn a_request_without_host_is_a_bad_one() {
     assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
 }
 
+/// `Status` as etcdctl 3.4 asks it of `--endpoints http://127.0.0.1:24790`: the URL is its `:authority`.
+const STATUS_OF_A_URL: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
+    \x00\x00\x3a\x01\x04\x00\x00\x00\x01\x83\x86\x45\x97\x60\xa9\x24\x88\x2d\x9d\xcb\x65\x71\xaf\
+    \xa0\x66\xa9\x25\xa8\x75\x10\xac\x6e\x48\xd3\x6a\x3f\x41\x90\x9d\x29\xae\xe3\x0c\x04\x4e\xae\
+    \x05\xc0\xb8\x6e\x09\xa7\x5f\x07\x5f\x8b\x1d\x75\xd0\x62\x0d\x26\x3d\x4c\x4d\x65\x64\
+    \x00\x00\x05\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00";
+
+#[tokio::test]
+async fn a_request_whose_authority_is_a_url_is_served() {
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    let member = ToyMember::start();
+    let mut socket =
+        TcpStream::connect(("127.0.0.1", member.port)).await.expect("the member listens");
+    socket.write_all(STATUS_OF_A_URL).await.expect("sent");
+    let first_answer = async {
+        loop {
+            let mut head = [0; 9];
+            socket.read_exact(&mut head).await.expect("the head of a frame");
+            let mut payload = vec![0; usize::from(head[2]) | usize::from(head[1]) << 8];
+            socket.read_exact(&mut payload).await.expect("the frame");
+            if [HEADERS, RESET].contains(&head[3]) {
+                break (head[3], payload);
+            }
+        }
+    };
+    let answered = tokio::time::timeout(Duration::from_secs(10), first_answer).await;
+    let (kind, payload) = answered.expect("in time");
+    // Number 8 of the table of headers: `:status: 200`.
+    assert_eq!((kind, payload[0]), (HEADERS, 0x88), "{payload:x?}");
+}
+
 #[tokio::test]
 async fn a_stale_unix_socket_is_replaced_and_a_file_is_not() {
     let member = ToyMember::start();

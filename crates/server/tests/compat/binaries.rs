@@ -18,6 +18,9 @@ pub(crate) struct Binaries {
     pub(crate) etcd: PathBuf,
     /// The client that drives both.
     pub(crate) etcdctl: PathBuf,
+    /// What stands before the address in etcdctl's `--endpoints`.
+    #[allow(dead_code, reason = "only etcdctl asks for it")]
+    pub(crate) scheme: &'static str,
     /// The server under test.
     pub(crate) subject: PathBuf,
 }
@@ -43,7 +46,8 @@ pub(crate) fn find() -> Option<&'static Binaries> {
     FOUND.get_or_init(build).as_ref()
 }
 
-/// The same with the etcdctl 3.4 of Debian's package `etcd-client` in the place of the current one.
+/// The same with the etcdctl 3.4 of Debian's package `etcd-client` in the place of the current one. It
+/// gets URLs as endpoints, for it sends them to the member as they are.
 #[allow(dead_code, reason = "the client programs do not ask for it")]
 pub(crate) fn find_with_older_etcdctl() -> Option<Binaries> {
     let binaries = find()?;
@@ -52,7 +56,7 @@ pub(crate) fn find_with_older_etcdctl() -> Option<Binaries> {
     if !is_older {
         return skipped("there is no etcdctl 3.4 (Debian 12: etcd-client)");
     }
-    Some(Binaries { etcdctl: "etcdctl".into(), ..binaries.clone() })
+    Some(Binaries { etcdctl: "etcdctl".into(), scheme: "http://", ..binaries.clone() })
 }
 
 fn build() -> Option<Binaries> {
@@ -62,6 +66,7 @@ fn build() -> Option<Binaries> {
     Some(Binaries {
         etcd: folder.join("etcd"),
         etcdctl: folder.join("etcdctl"),
+        scheme: "",
         subject: subject.into(),
         folder,
     })

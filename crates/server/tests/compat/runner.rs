@@ -95,11 +95,12 @@ impl Player<'_> {
 
     fn etcdctl(&self, words: &[String]) -> Command {
         let mut command = Command::new(&self.binaries.etcdctl);
+        let endpoint = format!("{}{}", self.binaries.scheme, self.member.endpoint());
         command
             .current_dir(self.member.folder())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("ETCDCTL_ENDPOINTS", self.member.endpoint())
+            .env("ETCDCTL_ENDPOINTS", endpoint)
             // Long enough for a busy machine: a slow answer is not a different one.
             .env("ETCDCTL_COMMAND_TIMEOUT", "30s")
             .args(words.iter().map(|word| self.names.expand(word)));

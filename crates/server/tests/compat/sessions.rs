@@ -24,9 +24,7 @@ macro_rules! sessions {
                 #[test]
                 fn $name() {
                     if let Some(binaries) = super::binaries::find_with_older_etcdctl() {
-                        let mut steps = super::read(stringify!($name));
-                        steps.retain(|step| !step.line.contains(super::WITH_URL_AS_AUTHORITY));
-                        super::compare(&binaries, &steps);
+                        super::compare(&binaries, &super::read(stringify!($name)));
                     }
                 }
             )*
@@ -68,10 +66,6 @@ fn read(name: &str) -> Vec<Step> {
     let text = std::fs::read_to_string(path).expect("the session file");
     parse(&text).unwrap_or_else(|error| panic!("{name}.session, {error}"))
 }
-
-/// With this flag etcdctl 3.4 dials the member's URL and sends it, scheme and all, as `:authority`,
-/// which our HTTP/2 refuses: a difference that `docs/compat.md` names.
-const WITH_URL_AS_AUTHORITY: &str = "--cluster";
 
 fn compare(binaries: &Binaries, steps: &[Step]) {
     let (reference, subjects) = std::thread::scope(|scope| {

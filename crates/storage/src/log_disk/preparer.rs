@@ -1,40 +1,75 @@
 //! Keeps segments ready ahead of need, and takes back those that are released.
 //!
 //! ```text
-//!   new file ─ allocate, fill, sync ─▶ .tmp ─ rename, sync folder ─▶ .spare ─ by a lane ─▶ .wal
-//!                                                                      ▲                    │
-//!                                                                      └──── released ──────┘
+//!   new file ─ allocate, sync ─▶ .tmp ─ rename, sync folder ─▶ .spare ─ by a lane ─▶ .wal
+//!                                                           fill ▲ ╰╯                 │
+//!                                                                └───── released ─────┘
 //! ```
 //!
-//! A recycled segment needs no filling: its blocks exist. It keeps its old bytes. It becomes a
+//! A spare is ready as soon as its blocks are reserved. The first write into such a block also changes
+//! the file system's own records, and its sync takes half as long again: a lone client notices. So
+//! spares are filled with zeros, but only in small bites and while the log grows slowly. Under load many
+//! writes share a sync, which then matters little, while filling would double what the disk
+//! has to write.
+//!
+//! A recycled segment needs no filling. It keeps its old bytes. It becomes a
 //! spare only after its new name is durable, or a crash could bring the old name back with a later
 //! segment's bytes under it.
 
 use std::io;
 use std::sync::MutexGuard;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use node::messages::SegmentId;
 
 use super::segment_files::{FileName, segment_name, spare_name, temporary_name};
-use super::shared::{Desk, Shared};
+use super::shared::{Desk, Shared, Spare};
 use super::{LogError, LogEvent};
 use crate::files::{FileError, is_full};
-use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX, PACED_SYNC_BYTES};
+use crate::limits::{LOG_FILL_BITE_BYTES, LOG_SPARES_AHEAD, LOG_SPARES_MAX};
 
 /// What is to be done next.
 enum Task {
     Release(SegmentId),
     Prepare(u64),
+    Fill(Bite),
     AnnounceSpace,
+}
+
+/// A part of a spare.
+struct Bite {
+    name: String,
+    offset: u64,
+    bytes: u64,
+}
+
+/// When the next bite may be taken.
+struct Meal {
+    due: Instant,
+    /// How far the log had grown when that was decided.
+    log_bytes: u64,
+}
+
+impl Meal {
+    /// Whether to take one now, and if not, nothing before `due`.
+    fn begins(&mut self, now: Instant, pace: Duration, log_bytes: u64) -> bool {
+        if now < self.due {
+            return false;
+        }
+        let grown = log_bytes - self.log_bytes;
+        *self = Meal { due: now + pace, log_bytes };
+        grown <= LOG_FILL_BITE_BYTES
+    }
 }
 
 /// The life of the preparer's thread.
 pub(crate) fn run(shared: &Shared) {
-    while let Some(task) = next_task(shared) {
+    let mut meal = Meal { due: Instant::now() + shared.pace.fill, log_bytes: 0 };
+    while let Some(task) = next_task(shared, &mut meal) {
         let done = match task {
             Task::Release(first) => release(shared, first),
             Task::Prepare(bytes) => prepare_or_wait(shared, bytes),
+            Task::Fill(bite) => fill(shared, &bite),
             Task::AnnounceSpace => {
                 shared.push_event(LogEvent::SpaceAgain);
                 Ok(())
@@ -60,7 +95,8 @@ pub(crate) fn put_in_order(shared: &Shared) -> Result<(), LogError> {
             FileName::Spare(number) => {
                 desk.spare_next = desk.spare_next.max(number.saturating_add(1));
                 if bytes == shared.options.segment_bytes && desk.spares.len() < LOG_SPARES_MAX {
-                    desk.spares.push_back((name, bytes));
+                    // Whether it was filled nobody remembers; if not, it costs a little time.
+                    desk.spares.push_back(Spare::full(name, bytes));
                 } else {
                     leftovers.push(name);
                 }
@@ -77,13 +113,16 @@ pub(crate) fn put_in_order(shared: &Shared) -> Result<(), LogError> {
     // A segment that was named just before a crash may have been replayed: its name is relied on.
     sync_names(shared)?;
     if is_fresh {
-        // In one bite: no write of ours is there yet to be held up, and a start is waited for.
-        prepare(shared, shared.options.segment_bytes, u64::MAX)?;
+        // Filled at once: no write of ours is there yet to be held up.
+        prepare(shared, shared.options.segment_bytes)?;
+        let bytes = shared.options.segment_bytes;
+        let bite = next_bite(&mut shared.lock(), bytes);
+        bite.map_or(Ok(()), |bite| fill(shared, &bite))?;
     }
     Ok(())
 }
 
-fn next_task(shared: &Shared) -> Option<Task> {
+fn next_task(shared: &Shared, meal: &mut Meal) -> Option<Task> {
     let mut desk = shared.lock();
     loop {
         if desk.has_ended() {
@@ -100,14 +139,46 @@ fn next_task(shared: &Shared) -> Option<Task> {
         if may_try && let Some(bytes) = missing(&desk, shared.options.segment_bytes) {
             return Some(Task::Prepare(bytes));
         }
-        let until = if may_try { None } else { desk.full_until };
+        let mut until = if may_try { None } else { desk.full_until };
+        if desk.may_fill() {
+            if meal.begins(Instant::now(), shared.pace.fill, desk.log_bytes)
+                && let Some(bite) = next_bite(&mut desk, LOG_FILL_BITE_BYTES)
+            {
+                return Some(Task::Fill(bite));
+            }
+            until = Some(until.map_or(meal.due, |until| until.min(meal.due)));
+        }
         desk = shared.wait_to_prepare(desk, until);
     }
 }
 
+/// The next part of the first spare that is not filled; that one is busy from now on.
+fn next_bite(desk: &mut Desk, bytes: u64) -> Option<Bite> {
+    let spare = desk.spares.iter_mut().find(|spare| spare.filled < spare.bytes)?;
+    spare.is_busy = true;
+    let bytes = bytes.min(spare.bytes - spare.filled);
+    Some(Bite { name: spare.name.clone(), offset: spare.filled, bytes })
+}
+
+fn fill(shared: &Shared, bite: &Bite) -> Result<(), FileError> {
+    let filled = match shared.files.fill(&bite.name, bite.offset, bite.bytes) {
+        Ok(()) => bite.offset + bite.bytes,
+        // Some file systems need new blocks for every write. It is as good as it was.
+        Err(error) if is_full(&error) => u64::MAX,
+        Err(error) => return Err(FileError::new("fill", &shared.path.join(&bite.name))(error)),
+    };
+    let mut desk = shared.lock();
+    let mut spares = desk.spares.iter_mut();
+    let spare = spares.find(|spare| spare.name == bite.name).expect("a busy spare is not taken");
+    (spare.filled, spare.is_busy) = (filled, false);
+    drop(desk);
+    shared.spares_have_changed();
+    Ok(())
+}
+
 /// The size of the next file to make, if one is needed.
 fn missing(desk: &MutexGuard<'_, Desk>, segment_bytes: u64) -> Option<u64> {
-    let has = |bytes: u64| desk.spares.iter().any(|(_, size)| *size >= bytes);
+    let has = |bytes: u64| desk.spares.iter().any(|spare| spare.bytes >= bytes);
     match desk.wanted_bytes {
         Some(bytes) if !has(bytes) => Some(bytes),
         _ if desk.spares.len() < LOG_SPARES_AHEAD && !desk.is_stopping() => Some(segment_bytes),
@@ -117,12 +188,12 @@ fn missing(desk: &MutexGuard<'_, Desk>, segment_bytes: u64) -> Option<u64> {
 
 /// A full disk is no failure: it is announced, and tried again later.
 fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
-    let error = match prepare(shared, bytes, PACED_SYNC_BYTES) {
+    let error = match prepare(shared, bytes) {
         Err(error) if is_full(&error.source) => error,
         done => return done,
     };
     let mut desk = shared.lock();
-    let was_full = desk.full_until.replace(Instant::now() + shared.space_retry).is_some();
+    let was_full = desk.full_until.replace(Instant::now() + shared.pace.space_retry).is_some();
     drop(desk);
     shared.spares_have_changed();
     if !was_full {
@@ -133,14 +204,14 @@ fn prepare_or_wait(shared: &Shared, bytes: u64) -> Result<(), FileError> {
 }
 
 /// Makes a spare.
-fn prepare(shared: &Shared, bytes: u64, sync_bytes: u64) -> Result<(), FileError> {
+fn prepare(shared: &Shared, bytes: u64) -> Result<(), FileError> {
     let number = new_number(shared);
     let (temporary, name) = (temporary_name(number), spare_name(number));
     let failed = |action| FileError::new(action, &shared.path.join(&temporary));
-    shared.files.prepare(&temporary, bytes, sync_bytes).map_err(failed("allocate"))?;
+    let filled = shared.files.allocate(&temporary, bytes).map_err(failed("allocate"))?;
     shared.files.rename(&temporary, &name).map_err(failed("rename"))?;
     sync_names(shared)?;
-    shared.lock().spares.push_back((name, bytes));
+    shared.lock().spares.push_back(Spare { name, bytes, filled, is_busy: false });
     shared.spares_have_changed();
     Ok(())
 }
@@ -166,7 +237,7 @@ fn release(shared: &Shared, first: SegmentId) -> Result<(), FileError> {
             .rename(&name, &spare)
             .map_err(FileError::new("rename", &shared.path.join(&name)))?;
         sync_names(shared)?;
-        shared.lock().spares.push_back((spare, bytes));
+        shared.lock().spares.push_back(Spare::full(spare, bytes));
         shared.spares_have_changed();
     }
 }
@@ -196,4 +267,24 @@ fn remove(shared: &Shared, name: &str) -> Result<(), FileError> {
 
 fn sync_names(shared: &Shared) -> Result<(), FileError> {
     shared.files.sync_names().map_err(FileError::new("sync folder", &shared.path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bites_are_taken_at_their_pace_and_not_while_the_log_grows_fast() {
+        const PACE: Duration = Duration::from_millis(100);
+        let begin = Instant::now();
+        let mut meal = Meal { due: begin, log_bytes: 0 };
+        let mut at =
+            |ms, log_bytes| meal.begins(begin + Duration::from_millis(ms), PACE, log_bytes);
+        assert!(at(0, 0));
+        assert!(!at(99, 0), "before its time");
+        assert!(at(100, LOG_FILL_BITE_BYTES));
+        assert!(!at(200, 2 * LOG_FILL_BITE_BYTES + 1), "the log outgrows what could be filled");
+        assert!(!at(250, 2 * LOG_FILL_BITE_BYTES + 1), "left out is left out");
+        assert!(at(300, 3 * LOG_FILL_BITE_BYTES));
+    }
 }

@@ -2,30 +2,32 @@
 //!
 //! ```text
 //!   log/0000000000000007.wal     segment 7
-//!   log/0000000000000003.spare   ready for use: allocated, filled and synced
-//!   log/0000000000000004.tmp     being made ready; worthless after a crash
+//!   log/0000000000000003.spare   ready for use: its blocks are reserved
+//!   log/0000000000000004.tmp     being made; worthless after a crash
 //! ```
 //!
 //! [`SegmentFiles`] is a trait so that tests can put a disk under the threads that loses what is
 //! not synced, fails and fills up. It knows nothing of what a segment says.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use node::messages::SegmentId;
 use rustix::fs::Advice;
 
-use crate::files::{PacedWriter, preallocate, sync_dir};
+use crate::files::{preallocate, sync_dir};
 
 /// What the log disk needs of a folder.
 pub(crate) trait SegmentFiles: Send + Sync {
     /// Names and sizes in bytes, in any order.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
-    /// Creates a file of this size whose blocks exist and are durable, syncing it in bites of
-    /// `sync_bytes`. On an error nothing is left.
-    fn prepare(&self, name: &str, bytes: u64, sync_bytes: u64) -> io::Result<()>;
+    /// Creates a file of this size whose blocks are reserved, durably, and says how many of its bytes
+    /// are filled already, from the front. On an error nothing is left.
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<u64>;
+    /// Fills a part of a file with zeros, durably.
+    fn fill(&self, name: &str, offset: u64, bytes: u64) -> io::Result<()>;
     /// Opens for writing. Each call is a view of its own: an error of writing back is told once to
     /// each view, so two threads that shared one could hide it from each other.
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
@@ -108,15 +110,24 @@ impl SegmentFiles for Folder {
         Ok(names)
     }
 
-    fn prepare(&self, name: &str, bytes: u64, sync_bytes: u64) -> io::Result<()> {
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<u64> {
         let path = self.path.join(name);
-        let made = self.fill(&path, bytes, sync_bytes);
+        let made = self.reserve(&path, bytes);
         if made.is_err() {
             // What was allocated so far is given back at once: on a full disk it may be what keeps
             // others alive. A file that stays is removed at the next start.
             let _ = fs::remove_file(&path);
         }
         made
+    }
+
+    fn fill(&self, name: &str, offset: u64, bytes: u64) -> io::Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).open(self.path.join(name))?;
+        fill(&file, offset, bytes)?;
+        file.sync_data()
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
@@ -152,25 +163,31 @@ impl SegmentFiles for Folder {
 }
 
 impl Folder {
-    /// Zeros, not just reserved blocks: the first write into a block that was only reserved also
-    /// changes the file system's own records, and its sync takes half as long again.
-    fn fill(&self, path: &Path, bytes: u64, sync_bytes: u64) -> io::Result<()> {
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<u64> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        preallocate(&file, bytes)?;
+        let is_reserved = preallocate(&file, bytes)?;
+        file.set_len(bytes)?;
         if !self.durable {
-            return file.set_len(bytes);
+            return Ok(bytes);
         }
-        let zeros = vec![0; 256 << 10];
-        let mut writer = PacedWriter::new(file, sync_bytes);
-        let mut left = bytes;
-        while left > 0 {
-            let step = usize::try_from(left).map_or(zeros.len(), |left| left.min(zeros.len()));
-            writer.write_all(&zeros[..step])?;
-            left -= step as u64;
-        }
-        writer.finish()
+        let filled = if is_reserved { 0 } else { bytes };
+        fill(&file, 0, filled)?;
+        file.sync_all()?;
+        Ok(filled)
     }
+}
+
+fn fill(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 256 << 10];
+    let end = offset + bytes;
+    let mut at = offset;
+    while at < end {
+        let step = usize::try_from(end - at).map_or(zeros.len(), |left| left.min(zeros.len()));
+        file.write_all_at(&zeros[..step], at)?;
+        at += step as u64;
+    }
+    Ok(())
 }
 
 impl SegmentFile for OpenFile {

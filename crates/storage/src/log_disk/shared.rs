@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) files: Box<dyn SegmentFiles>,
     pub(crate) path: PathBuf,
     pub(crate) options: LogOptions,
-    pub(crate) space_retry: Duration,
+    pub(crate) pace: Pace,
     report: Box<dyn Fn(LogEvent) + Send + Sync>,
     desk: Mutex<Desk>,
     /// Wakes lanes: something to write, a segment opened, stop.
@@ -34,6 +34,32 @@ pub(crate) struct Shared {
     prepare: Condvar,
     /// Wakes whoever waits for a spare or for room in the window.
     ready: Condvar,
+}
+
+/// How often the preparer looks at what changes without a word.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// At a disk that was full.
+    pub(crate) space_retry: Duration,
+    /// At a spare to be filled.
+    pub(crate) fill: Duration,
+}
+
+/// A segment ready for use.
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    /// So much of it, from the front, is more than reserved.
+    pub(crate) filled: u64,
+    /// A bite is on its way: not to be taken now.
+    pub(crate) is_busy: bool,
+}
+
+impl Spare {
+    /// One whose every block has been written before.
+    pub(crate) fn full(name: String, bytes: u64) -> Spare {
+        Spare { name, bytes, filled: bytes, is_busy: false }
+    }
 }
 
 /// All that changes.
@@ -54,8 +80,10 @@ pub(crate) struct Desk {
     opening: bool,
     /// Every segment file and its size when it was named.
     pub(crate) segments: BTreeMap<SegmentId, u64>,
-    /// Ready for use: name and size, the oldest first.
-    pub(crate) spares: VecDeque<(String, u64)>,
+    /// Bytes that the log has grown by.
+    pub(crate) log_bytes: u64,
+    /// The oldest first.
+    pub(crate) spares: VecDeque<Spare>,
     /// Never used before in a file name.
     pub(crate) spare_next: u64,
     /// A lane waits for a spare of at least this size.
@@ -82,14 +110,14 @@ pub(crate) enum Work {
 impl Shared {
     pub(crate) fn new(
         log: LogDir,
-        space_retry: Duration,
+        pace: Pace,
         report: Box<dyn Fn(LogEvent) + Send + Sync>,
     ) -> Shared {
         Shared {
             files: log.files,
             path: log.path,
             options: log.options,
-            space_retry,
+            pace,
             report,
             desk: Mutex::default(),
             work: Condvar::new(),
@@ -118,6 +146,7 @@ impl Shared {
         }
         desk.expect_next(write.number);
         desk.window.push_back((write.number, None));
+        desk.log_bytes += write.bytes.len() as u64;
         desk.queue.push_back(write);
         drop(desk);
         self.work.notify_one();
@@ -136,6 +165,7 @@ impl Shared {
         }
         desk.expect_next(write.number);
         desk.window.push_back((write.number, None));
+        desk.log_bytes += write.bytes.len() as u64;
         desk.opening = !desk.segments.contains_key(&write.segment);
         desk.busy += 1;
         Ok(true)
@@ -187,7 +217,7 @@ impl Shared {
     /// Gives the next spare the name of this segment, which the lane has found to be new. Says
     /// whether it did: not if the disk fails, or stops while it is full.
     pub(crate) fn open_segment(&self, segment: SegmentId, bytes: u64) -> Result<bool, FileError> {
-        let Some((name, size)) = self.take_spare(bytes) else { return Ok(false) };
+        let Some(Spare { name, bytes, .. }) = self.take_spare(bytes) else { return Ok(false) };
         let target = segment_name(segment);
         self.files
             .rename(&name, &target)
@@ -197,20 +227,22 @@ impl Shared {
         // same file, and old records behind new ones would pass for their continuation.
         self.files.sync_names().map_err(FileError::new("sync folder", &self.path))?;
         let mut desk = self.lock();
-        desk.segments.insert(segment, size);
+        desk.segments.insert(segment, bytes);
         desk.opening = false;
         drop(desk);
         self.work.notify_all();
         Ok(true)
     }
 
-    fn take_spare(&self, bytes: u64) -> Option<(String, u64)> {
+    fn take_spare(&self, bytes: u64) -> Option<Spare> {
         let mut desk = self.lock();
         loop {
             if desk.failed {
                 return None;
             }
-            if let Some(at) = desk.spares.iter().position(|(_, size)| *size >= bytes) {
+            if let Some(at) =
+                desk.spares.iter().position(|spare| spare.bytes >= bytes && !spare.is_busy)
+            {
                 desk.wanted_bytes = None;
                 let spare = desk.spares.remove(at);
                 drop(desk);
@@ -375,6 +407,13 @@ impl Desk {
     /// Whether the preparer has nothing left to prepare for.
     pub(crate) fn has_ended(&self) -> bool {
         self.failed || self.lanes_ended
+    }
+
+    /// Whether a spare waits to be filled, and somebody may come to need it.
+    pub(crate) fn may_fill(&self) -> bool {
+        !self.stopping
+            && self.full_until.is_none()
+            && self.spares.iter().any(|spare| spare.filled < spare.bytes)
     }
 
     /// Whether the disk is being closed: then only what somebody waits for is prepared.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use node::messages::{LogWrite, SegmentId};
 
+use super::shared::Pace;
 use super::{LogDir, LogDisk, LogError, LogEvent, LogOptions};
 use faulty::FaultyDisk;
 
@@ -106,6 +107,10 @@ impl Rig {
     }
 
     fn with(disk: FaultyDisk, options: LogOptions) -> Result<Rig, LogError> {
+        Rig::at(Pace { space_retry: NEVER, fill: NEVER }, disk, options)
+    }
+
+    fn at(pace: Pace, disk: FaultyDisk, options: LogOptions) -> Result<Rig, LogError> {
         let dir = LogDir { files: Box::new(disk.clone()), path: PathBuf::from("log"), options };
         let ledger: Arc<Mutex<Ledger>> = Arc::default();
         let (sender, events) = channel();
@@ -115,7 +120,7 @@ impl Rig {
             // A test that has seen enough drops its end.
             let _ = sender.send(heard);
         };
-        let log = dir.start_retrying(NEVER, Box::new(report))?;
+        let log = dir.start_at(pace, Box::new(report))?;
         Ok(Rig { disk, log, ledger, events, number: 0, segment: SegmentId(1), offset: 0 })
     }
 

@@ -17,7 +17,7 @@ pub(crate) trait SnapshotFolder: fmt::Debug + Send + Sync {
     /// Creates a file, or empties the one of that name.
     fn create(&self, name: &str) -> io::Result<Box<dyn DurableFile>>;
     /// Opens a file at its beginning, and says how large it is.
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Content>, u64)>;
+    fn open(&self, name: &str) -> io::Result<(Box<dyn SnapshotFile>, u64)>;
     /// Gives a file another name; durable after `sync_names`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; durable after `sync_names`.
@@ -27,9 +27,9 @@ pub(crate) trait SnapshotFolder: fmt::Debug + Send + Sync {
 }
 
 /// An open file that is read front to back.
-pub(crate) trait Content: Read + Send + fmt::Debug {}
+pub(crate) trait SnapshotFile: Read + Send + fmt::Debug {}
 
-impl<T: Read + Send + fmt::Debug> Content for T {}
+impl<T: Read + Send + fmt::Debug> SnapshotFile for T {}
 
 /// A real folder.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl SnapshotFolder for Folder {
         Ok(Box::new(file))
     }
 
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Content>, u64)> {
+    fn open(&self, name: &str) -> io::Result<(Box<dyn SnapshotFile>, u64)> {
         let file = File::open(self.path.join(name))?;
         let bytes = file.metadata()?.len();
         Ok((Box::new(file), bytes))

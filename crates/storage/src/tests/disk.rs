@@ -17,7 +17,7 @@ use super::member::{CLUSTER, Home};
 use crate::files::DurableFile;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
 use crate::log_disk::{LogDir, LogOptions};
-use crate::snapshots::folder::{Content, SnapshotFolder};
+use crate::snapshots::folder::{SnapshotFile, SnapshotFolder};
 use crate::snapshots::{SnapshotFiles, SnapshotName};
 
 const LOG: &str = "log";
@@ -197,9 +197,17 @@ impl SegmentFiles for DiskFolder {
         Ok(self.sizes())
     }
 
-    fn prepare(&self, name: &str, bytes: u64, _: u64) -> io::Result<()> {
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<u64> {
         let file = self.make(name)?;
         file.put(0, &vec![0; usize::try_from(bytes).expect("small files")]);
+        file.make_durable();
+        Ok(bytes)
+    }
+
+    fn fill(&self, name: &str, offset: u64, bytes: u64) -> io::Result<()> {
+        let file = self.file(name)?;
+        let offset = usize::try_from(offset).expect("small files");
+        file.put(offset, &vec![0; usize::try_from(bytes).expect("small files")]);
         file.make_durable();
         Ok(())
     }
@@ -249,7 +257,7 @@ impl SnapshotFolder for DiskFolder {
         Ok(Box::new(self.make(name)?))
     }
 
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Content>, u64)> {
+    fn open(&self, name: &str) -> io::Result<(Box<dyn SnapshotFile>, u64)> {
         let bytes = self.file(name)?.bytes();
         let size = bytes.len() as u64;
         Ok((Box::new(io::Cursor::new(bytes)), size))

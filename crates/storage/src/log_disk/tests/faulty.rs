@@ -34,6 +34,8 @@ pub(super) struct World {
     view_next: u64,
     pub(super) syncs: u64,
     pub(super) prepared: u64,
+    /// Bytes of spares that were filled.
+    pub(super) filled: u64,
     /// What must never be: found by the disk itself.
     pub(super) violations: Vec<String>,
     /// The durable names after each change, for tests of crashes between changes.
@@ -213,7 +215,7 @@ impl SegmentFiles for FaultyDisk {
         Ok(world.names.iter().map(|(name, inode)| (name.clone(), size(inode))).collect())
     }
 
-    fn prepare(&self, name: &str, bytes: u64, _: u64) -> io::Result<()> {
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<u64> {
         let mut world = self.world();
         if world.faults.prepare_fails {
             return Err(io_error());
@@ -228,6 +230,24 @@ impl SegmentFiles for FaultyDisk {
         let inode = world.files.len() - 1;
         world.names.insert(name.to_owned(), inode);
         world.prepared += 1;
+        drop(world);
+        self.0.1.notify_all();
+        Ok(0)
+    }
+
+    fn fill(&self, name: &str, offset: u64, bytes: u64) -> io::Result<()> {
+        let mut world = self.world();
+        if world.faults.prepare_fails {
+            return Err(io_error());
+        }
+        let inode = world.inode(name)?;
+        if !name.ends_with(".spare") {
+            world.violations.push(format!("{name} is filled while it is in use"));
+        }
+        let end = usize::try_from(offset + bytes).expect("small files");
+        let begin = usize::try_from(offset).expect("small files");
+        world.files[inode].durable[begin..end].fill(0);
+        world.filled += bytes;
         drop(world);
         self.0.1.notify_all();
         Ok(())

@@ -28,6 +28,23 @@ fn the_next_segment_and_a_reserve_are_ready_ahead() {
 }
 
 #[test]
+fn spares_are_filled_and_never_once_they_are_in_use() {
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
+    let pace = Pace { space_retry: NEVER, fill: Duration::ZERO };
+    let mut rig = Rig::at(pace, FaultyDisk::default(), options).expect("the disk starts well");
+    drop(rig.disk.wait_until(|world| world.filled == 2 * SEGMENT_BYTES));
+    // Each takes a spare, while the preparer is about to fill it or does.
+    for number in 1..=200 {
+        rig.append(3000).expect("append");
+        assert_eq!(rig.hear(), Heard::Persisted(number));
+    }
+    let world = rig.disk.world();
+    assert!(world.filled <= world.prepared * SEGMENT_BYTES, "a part was filled twice");
+    drop(world);
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
+#[test]
 fn released_segments_are_recycled_and_only_a_few_are_kept() {
     let mut rig = Rig::new();
     for number in 1..=10 {
