@@ -479,7 +479,8 @@ impl Applier {
             SweepProgress::More => Garbage::Removable,
             SweepProgress::Blocked => Garbage::Held,
         };
-        if !was_swept && progress != SweepProgress::Blocked {
+        let has_removed = !was_swept && progress != SweepProgress::Blocked;
+        if has_removed || self.state.is_resized() {
             // What was removed shows, and its memory returns, with the next publish. It has no
             // events: nothing was applied since the last one.
             let events = self.state.publish();

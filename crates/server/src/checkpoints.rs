@@ -44,6 +44,11 @@ pub trait Save: Send + Sync {
     /// Nothing more is saved than before.
     fn save(&self, moment: Moment, given_up: &AtomicBool) -> Result<LogIndex, anyhow::Error>;
 
+    /// Whether there is garbage on the disk that a save would let go of.
+    fn frees_space(&self) -> bool {
+        false
+    }
+
     /// Whether the disk has the room that the engine needs to go on. A save that fails for want of it
     /// and leaves the engine as it was needs none: then the log fills the disk and says so.
     fn has_room(&self) -> bool {
@@ -69,6 +74,8 @@ pub struct Checkpoints {
     saved_bytes: u64,
     /// Log bytes since the save under way, or the last one.
     log_bytes: u64,
+    /// Whether a save is due that has not been begun, however little the log has grown.
+    is_asked_for: bool,
     under_way: Option<UnderWay>,
 }
 
@@ -93,7 +100,7 @@ impl Checkpoints {
     /// Saves by `save`, which last found `saved_bytes` of data, and reports to `core`.
     #[must_use]
     pub fn new(core: CoreSender, save: Arc<dyn Save>, saved_bytes: u64) -> Checkpoints {
-        Checkpoints { core, save, saved_bytes, log_bytes: 0, under_way: None }
+        Checkpoints { core, save, saved_bytes, log_bytes: 0, is_asked_for: false, under_way: None }
     }
 
     /// Counts what the log has grown by.
@@ -105,15 +112,22 @@ impl Checkpoints {
         }
     }
 
-    /// Begins to save the published state if the log has grown enough.
+    /// Has the next save begin at once if it makes room.
+    pub fn free_space(&mut self) {
+        self.is_asked_for |= self.save.frees_space();
+    }
+
+    /// Begins to save the published state if the log has grown enough, or it was asked for.
     pub fn maybe_begin(&mut self, state: &State) {
         if self.under_way.is_some() {
             return;
         }
         let data_bytes = state.reader().published().size.total_bytes;
-        if self.log_bytes < self.save.due_bytes(self.saved_bytes, data_bytes) {
+        let due_bytes = self.save.due_bytes(self.saved_bytes, data_bytes);
+        if self.log_bytes < due_bytes && !self.is_asked_for {
             return;
         }
+        self.is_asked_for = false;
         self.saved_bytes = data_bytes;
         let (index, term) = state.applied();
         let moment = Moment { view: state.reader().engine_view(), index, term };

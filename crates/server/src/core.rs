@@ -76,6 +76,8 @@ pub enum CoreInput {
     Log(LogEvent),
     /// A snapshot file holds everything up to this entry, or could not be written.
     Checkpointed(Result<LogIndex, String>),
+    /// Give space back to the disk without waiting for more garbage.
+    FreeSpace,
     /// Finish what has been begun and end.
     Stop,
 }
@@ -321,6 +323,7 @@ impl Core {
                     self.consensus_inbox.push_back(ConsensusInput::Checkpointed { index });
                 }
             }
+            CoreInput::FreeSpace => self.wiring.checkpoints.free_space(),
             CoreInput::Stop => self.stopping = true,
         }
     }

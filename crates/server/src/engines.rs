@@ -149,6 +149,7 @@ mod rocks {
             flusher: engine.flusher(),
             least_bytes: config.log.snapshot_after_bytes,
             path,
+            garbage_bytes: config.rocksdb.write_buffer_bytes,
             room_bytes: config.rocksdb.write_buffer_bytes.saturating_mul(BUFFERS_OF_ROOM),
         };
         Ok(OpenEngine { engine: Box::new(engine), save: Arc::new(save), damaged: Vec::new() })
@@ -159,18 +160,27 @@ mod rocks {
         flusher: Flusher,
         least_bytes: u64,
         path: PathBuf,
+        /// Garbage in files that is left there until the next flush, and what readers of history
+        /// step over, are bounded by numbers of their own: the log may not grow at all.
+        garbage_bytes: u64,
         room_bytes: u64,
     }
 
     impl Save for FlushSave {
         /// However much data there is: a flush writes only what is new.
         fn due_bytes(&self, _saved_bytes: u64, _data_bytes: u64) -> u64 {
-            let deletions = self.flusher.unflushed_deletions();
-            if deletions >= UNFLUSHED_DELETIONS_MAX { 0 } else { self.least_bytes }
+            let is_due = self.flusher.unflushed_deletions() >= UNFLUSHED_DELETIONS_MAX
+                || self.flusher.unflushed_garbage_bytes() >= self.garbage_bytes;
+            if is_due { 0 } else { self.least_bytes }
         }
 
         fn save(&self, _moment: Moment, _given_up: &AtomicBool) -> Result<LogIndex> {
             Ok(self.flusher.flush()?)
+        }
+
+        /// Files are compacted without what is forgotten once they know that it is.
+        fn frees_space(&self) -> bool {
+            self.flusher.unflushed_deletions() > 0
         }
 
         /// RocksDB refuses every write once a flush of its own has failed, so it must not come to

@@ -227,6 +227,12 @@ impl State {
         Ok(progress)
     }
 
+    /// Whether the engine takes more or less than readers see: its files may shrink by themselves.
+    #[must_use]
+    pub fn is_resized(&self) -> bool {
+        self.published.load().size != self.engine.size()
+    }
+
     /// Whether everything superseded up to the compacted revision has been removed.
     #[must_use]
     pub fn is_swept(&self) -> bool {

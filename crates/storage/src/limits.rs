@@ -44,6 +44,11 @@ pub(crate) const ROCKS_OPEN_FILES: i32 = 4096;
 #[cfg(feature = "rocksdb")]
 pub(crate) const ROCKS_MANIFEST_BYTES: usize = 64 << 20;
 
+/// What RocksDB's files take is asked for at most once in so many milliseconds: often enough for an
+/// operator who waits for space, seldom enough not to be seen in a profile.
+#[cfg(feature = "rocksdb")]
+pub(crate) const ROCKS_LOOK_MS: u64 = 100;
+
 /// RocksDB's own log of what it does; two files of this size are kept.
 #[cfg(feature = "rocksdb")]
 pub(crate) const ROCKS_LOG_FILE_BYTES: usize = 8 << 20;

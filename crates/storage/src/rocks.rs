@@ -41,6 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use rocksdb::{DB, WriteBatch, WriteOptions};
 use state::engine::{
@@ -63,13 +64,11 @@ pub use flusher::Flusher;
 pub use open::{OpenError, Owner};
 pub use options::{Compression, RocksOptions};
 
+use crate::limits::ROCKS_LOOK_MS;
 use layout::{CHANGES, COUNTS, HISTORY, TABLES, history_key, row_key};
 use open::RowSizes;
 use values::Values;
 use view::RocksView;
-
-/// Commits between two looks at how much the files take: the look takes RocksDB's lock.
-const COMMITS_PER_LOOK: u64 = 256;
 
 /// See the module.
 pub struct RocksEngine {
@@ -78,7 +77,6 @@ pub struct RocksEngine {
     /// So that the content is counted without reading.
     rows: RowSizes,
     newest: Version,
-    commits: u64,
     options: WriteOptions,
     /// Of the state as it is now, made when somebody asks for it.
     view: OnceLock<Arc<RocksView>>,
@@ -94,10 +92,15 @@ struct Shared {
     durable: AtomicU64,
     /// What the files take, as of the last look.
     file_bytes: AtomicU64,
-    /// Changes forgotten so far.
+    opened: Instant,
+    /// When that look was, in milliseconds since the engine was opened.
+    looked_ms: AtomicU64,
+    /// Changes forgotten so far, and their bytes.
     forgotten: AtomicU64,
-    /// Changes forgotten before the last flush.
+    forgotten_bytes: AtomicU64,
+    /// The same before the last flush.
     forgotten_flushed: AtomicU64,
+    forgotten_bytes_flushed: AtomicU64,
 }
 
 impl RocksEngine {
@@ -120,13 +123,16 @@ impl RocksEngine {
                 applied: AtomicU64::new(opened.applied.0),
                 durable: AtomicU64::new(opened.applied.0),
                 file_bytes: AtomicU64::new(0),
+                opened: Instant::now(),
+                looked_ms: AtomicU64::new(0),
                 forgotten: AtomicU64::new(0),
+                forgotten_bytes: AtomicU64::new(0),
                 forgotten_flushed: AtomicU64::new(0),
+                forgotten_bytes_flushed: AtomicU64::new(0),
             }),
             content: opened.content,
             rows: opened.rows,
             newest: opened.newest,
-            commits: 0,
             options: write,
             view: OnceLock::new(),
         };
@@ -162,6 +168,7 @@ impl RocksEngine {
         batch.single_delete_cf(self.shared.family(CHANGES), &key);
         self.content.history.take(gone.wire_bytes);
         self.shared.forgotten.fetch_add(1, Ordering::Release);
+        self.shared.forgotten_bytes.fetch_add(gone.wire_bytes, Ordering::Release);
     }
 
     fn put(&mut self, batch: &mut WriteBatch, table: Table, key: &[u8], value: &[u8]) {
@@ -223,10 +230,6 @@ impl Engine for RocksEngine {
         for record in keep {
             self.shared.values.insert(record);
         }
-        self.commits += 1;
-        if self.commits.is_multiple_of(COMMITS_PER_LOOK) {
-            self.shared.look_at_files();
-        }
         Ok(())
     }
 
@@ -248,6 +251,7 @@ impl Engine for RocksEngine {
     /// What the data takes, counted as in every engine, or what the files take if that is more:
     /// garbage that no compaction has reached yet.
     fn size(&self) -> EngineSize {
+        self.shared.look_if_due();
         let in_use_bytes = self.content.data_bytes();
         let file_bytes = self.shared.file_bytes.load(Ordering::Relaxed);
         EngineSize { total_bytes: in_use_bytes.max(file_bytes), in_use_bytes }
@@ -257,6 +261,17 @@ impl Engine for RocksEngine {
 impl Shared {
     fn family(&self, name: &str) -> &rocksdb::ColumnFamily {
         self.db.cf_handle(name).expect("every family is opened with the engine")
+    }
+
+    /// RocksDB compacts when it likes, so that what the files take changes without a commit; but
+    /// each look takes its lock.
+    fn look_if_due(&self) {
+        let now_ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let looked_ms = self.looked_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(looked_ms) >= ROCKS_LOOK_MS {
+            self.looked_ms.store(now_ms, Ordering::Relaxed);
+            self.look_at_files();
+        }
     }
 
     /// Notes how much the files take.

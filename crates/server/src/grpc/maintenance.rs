@@ -19,6 +19,7 @@ use super::status::{EtcdError, unknown_method};
 use super::unread::WhileRead;
 use super::{STORAGE_VERSION, Shell, mismatched};
 use crate::config::ETCD_VERSION;
+use crate::core::CoreInput;
 use crate::handle::Unserved;
 
 const SERVICE: &str = "etcdserverpb.Maintenance";
@@ -77,7 +78,8 @@ impl Maintenance for Shell {
     }
 
     /// Space is freed as what is compacted away is removed, so there is nothing to rewrite. An
-    /// operator looks at the size next: the removing under way is waited for.
+    /// operator looks at the size next: the removing under way is waited for. An engine with files
+    /// is told not to wait for more garbage, and gives the space back while it serves.
     async fn defragment(
         &self,
         request: Request<DefragmentRequest>,
@@ -87,6 +89,9 @@ impl Maintenance for Shell {
             return Err(EtcdError::Stopped.into());
         }
         // Somebody may hold a view for longer than a request may take: what it shows goes later.
+        if self.handle.send(CoreInput::FreeSpace).is_err() {
+            return Err(EtcdError::Stopped.into());
+        }
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 

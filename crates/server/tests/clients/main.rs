@@ -1,11 +1,11 @@
 //! The same client program against MetaStore and against etcd: the same lines, or the test says which.
 //!
 //! ```text
-//! compat/clientcheck ──┬──▶ etcd      ──▶ lines ─┐
-//!   (etcd's client)    └──▶ metastore ──▶ lines ─┴─▶ must be equal
+//! compat/clientcheck ──┬──▶ etcd                  ──▶ lines ─┐
+//!   (etcd's client)    └──▶ metastore, each engine ─▶ lines ─┴─▶ must be equal
 //!
-//! compat/clients/* ────┬──▶ etcd      ──▶ lines ─┐
-//!   (other languages)  └──▶ metastore ──▶ lines ─┴─▶ must be those of story.txt
+//! compat/clients/* ────┬──▶ etcd                  ──▶ lines ─┐
+//!   (other languages)  └──▶ metastore, each engine ─▶ lines ─┴─▶ must be those of story.txt
 //! ```
 //!
 //! The Go program, `clientcheck`, uses everything that applications use: keys, transactions, streams,
@@ -47,10 +47,17 @@ fn compare(scenes: &[&str]) {
         command.args(scenes);
         command
     };
-    let expected = play(&binaries.etcd, command);
-    let actual = play(&binaries.subject, command);
-    if let Some(difference) = difference(&expected, &actual) {
-        panic!("{scenes:?}:\n{difference}");
+    let (expected, actual) = std::thread::scope(|scope| {
+        let expected = scope.spawn(|| play(&binaries.etcd, &[], command));
+        let engines = binaries.engines();
+        let actual: Vec<_> =
+            engines.map(|flags| (flags, play(&binaries.subject, flags, command))).collect();
+        (expected.join().expect("etcd plays the scenes"), actual)
+    });
+    for (flags, actual) in actual {
+        if let Some(difference) = difference(&expected, &actual) {
+            panic!("{scenes:?}, ours with {flags:?}:\n{difference}");
+        }
     }
 }
 
@@ -69,8 +76,8 @@ fn difference(expected: &[String], actual: &[String]) -> Option<String> {
 }
 
 /// Starts the server and the program, does what the program asks for, and gives its lines.
-fn play(server: &Path, command: impl Fn(&Member) -> Command) -> Vec<String> {
-    let mut member = Member::start(server, &[]);
+fn play(server: &Path, flags: &[String], command: impl Fn(&Member) -> Command) -> Vec<String> {
+    let mut member = Member::start(server, flags);
     let endpoint = member.endpoint();
     let mut command = command(&member);
     let mut client = Running::start(&mut command, Follow::Stdout).expect("the program starts");

@@ -1,5 +1,5 @@
 //! Client programs in languages other than Go, all of which tell the story of
-//! `compat/clients/story.txt` in its very words, against etcd and against MetaStore.
+//! `compat/clients/story.txt` in its very words, against etcd and against MetaStore with each of its engines.
 //!
 //! Each does what an application does with its client library: keys, transactions, a watch that goes
 //! on over a kill and over a restart without loss or repetition, a lease that is renewed and one that
@@ -16,17 +16,18 @@ fn tell(language: &str) {
     let story = std::fs::read_to_string(checkout().join("compat/clients/story.txt"))
         .expect("the story is part of the checkout");
     let story: Vec<String> = story.lines().map(str::to_owned).collect();
+    let ours = binaries.engines().map(|flags| (&binaries.subject, flags));
     std::thread::scope(|scope| {
-        for server in [&binaries.etcd, &binaries.subject] {
+        for (server, flags) in std::iter::once((&binaries.etcd, &[][..])).chain(ours) {
             let (program, story) = (&program, &story);
             scope.spawn(move || {
-                let lines = play(server, |member| {
+                let lines = play(server, flags, |member| {
                     let mut command = Command::new(program);
                     command.arg(member.endpoint());
                     command
                 });
                 if let Some(difference) = difference(story, &lines) {
-                    panic!("{language} against {}:\n{difference}", server.display());
+                    panic!("{language} against {} {flags:?}:\n{difference}", server.display());
                 }
             });
         }

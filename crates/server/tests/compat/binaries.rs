@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// The programs of a comparison.
 #[derive(Clone, Debug)]
@@ -23,6 +23,16 @@ pub(crate) struct Binaries {
     pub(crate) scheme: &'static str,
     /// The server under test.
     pub(crate) subject: PathBuf,
+}
+
+impl Binaries {
+    /// The flags for each engine of the subject. What somebody else has put there has one of its own.
+    pub(crate) fn engines(&self) -> impl Iterator<Item = &'static [String]> + use<> {
+        static ROCKSDB: LazyLock<[String; 1]> = LazyLock::new(|| ["--engine=rocksdb".to_owned()]);
+        let is_ours = self.subject == Path::new(env!("CARGO_BIN_EXE_metastore"));
+        let rocksdb = (is_ours && cfg!(feature = "rocksdb")).then(|| &ROCKSDB[..]);
+        std::iter::once(&[][..]).chain(rocksdb)
+    }
 }
 
 /// The root of the checkout.

@@ -2,9 +2,6 @@
 //! through the etcdctl of etcd's own version and once through 3.4, which Debian ships and many scripts
 //! still call. What the older program shows differently it shows differently of both.
 
-use std::path::Path;
-use std::sync::LazyLock;
-
 use crate::binaries::{self, Binaries, checkout};
 use crate::runner::play;
 use crate::script::{Step, parse};
@@ -71,12 +68,12 @@ fn read(name: &str) -> Vec<Step> {
 }
 
 fn compare(binaries: &Binaries, steps: &[Step]) {
-    let engines = engines(binaries);
     let (reference, subjects) = std::thread::scope(|scope| {
         let reference = scope.spawn(|| play(binaries, &binaries.etcd, &[], steps));
-        let subjects =
-            engines.map(|flags| (flags, play(binaries, &binaries.subject, flags, steps)));
-        let subjects: Vec<_> = subjects.collect();
+        let subjects = binaries.engines();
+        let subjects: Vec<_> = subjects
+            .map(|flags| (flags, play(binaries, &binaries.subject, flags, steps)))
+            .collect();
         (reference.join().expect("etcd plays the session"), subjects)
     });
     if std::env::var_os("METASTORE_SESSION_SHOW").is_some() {
@@ -87,14 +84,6 @@ fn compare(binaries: &Binaries, steps: &[Step]) {
             panic!("the servers differ, ours with {flags:?}\n{difference}");
         }
     }
-}
-
-/// The flags for each engine of the subject. What somebody else has put there has one of its own.
-fn engines(binaries: &Binaries) -> impl Iterator<Item = &'static [String]> {
-    static ROCKSDB: LazyLock<[String; 1]> = LazyLock::new(|| ["--engine=rocksdb".to_owned()]);
-    let is_ours = binaries.subject == Path::new(env!("CARGO_BIN_EXE_metastore"));
-    let rocksdb = (is_ours && cfg!(feature = "rocksdb")).then(|| &ROCKSDB[..]);
-    std::iter::once(&[][..]).chain(rocksdb)
 }
 
 #[test]

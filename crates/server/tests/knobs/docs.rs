@@ -52,6 +52,10 @@ The memory of `rocksdb` is the key index plus `--rocksdb-cache-bytes`: a third o
 were read or written lately, the rest for blocks of files, on whose account the write buffers are. A disk with
 less room than three write buffers raises the alarm NOSPACE, for RocksDB stops for good when it cannot write
 out what is in memory.
+
+RocksDB expects of its file system that after a power cut a file is no longer than what was written of it. So it
+is with ext4 in its default mode, XFS and btrfs; not with ext4's `data=writeback`, where a member may refuse to
+start after a power cut.
 ",
 );
 

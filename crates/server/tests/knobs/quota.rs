@@ -1,5 +1,8 @@
 //! `--quota-backend-bytes`: a full member, and the way back.
 
+#[cfg(feature = "rocksdb")]
+use std::time::Instant;
+
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use metastore_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use metastore_proto::etcdserverpb::{
@@ -8,6 +11,8 @@ use metastore_proto::etcdserverpb::{
 };
 use tonic::transport::Channel;
 
+#[cfg(feature = "rocksdb")]
+use crate::member::PATIENCE;
 use crate::member::{Member, get, put};
 
 /// Thirteen pages of etcd's: with less it could not even start.
@@ -35,14 +40,18 @@ async fn clear_alarm(maintenance: &mut MaintenanceClient<Channel>) {
 
 /// Overwrites one key until the member is full; how often that worked.
 async fn fill(kv: &mut KvClient<Channel>, puts_max: usize) -> usize {
+    fill_with(kv, puts_max, 4096).await
+}
+
+async fn fill_with(kv: &mut KvClient<Channel>, puts_max: usize, bytes: usize) -> usize {
     for number in 0..puts_max {
-        if let Err(refused) = kv.put(put("a", vec![b'x'; 4096])).await {
+        if let Err(refused) = kv.put(put("a", vec![b'x'; bytes])).await {
             assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
             assert_eq!(refused.message(), NO_SPACE);
             return number;
         }
     }
-    panic!("{puts_max} values of 4 KiB fit in {QUOTA} bytes");
+    panic!("{puts_max} values of {bytes} bytes fit");
 }
 
 #[tokio::test]
@@ -90,6 +99,45 @@ async fn fills_and_recovers(engine: &str) {
     clear_alarm(&mut maintenance).await;
     kv.put(put("b", "1")).await.unwrap();
     assert!(fill(&mut kv, 1000).await >= 5, "there is as much room as at the beginning");
+}
+
+/// What is compacted away stays in RocksDB's files until those are compacted, and counts as long.
+/// Few and large values: neither their number nor the growth of the log would have them flushed.
+#[cfg(feature = "rocksdb")]
+#[tokio::test]
+async fn garbage_in_files_counts_until_it_is_gone_and_an_operator_can_have_it_go() {
+    const QUOTA: i64 = 24 << 20;
+    let member = Member::start(&[
+        "--engine=rocksdb",
+        &format!("--quota-backend-bytes={QUOTA}"),
+        "--rocksdb-compression=none",
+        // Flushed while the log grows; as garbage it is less than what a flush is worth.
+        "--snapshot-log-bytes=1048576",
+        "--rocksdb-write-buffer-bytes=33554432",
+    ]);
+    let (mut kv, mut maintenance) = (member.kv().await, member.maintenance().await);
+    fill_with(&mut kv, 1000, 256 << 10).await;
+    let full = status(&mut maintenance).await;
+    let files = |member: &Member| -> u64 {
+        let files = std::fs::read_dir(member.folder().join("data/rocksdb")).unwrap();
+        files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len())).sum()
+    };
+    assert!(files(&member) > 20 << 20, "it is in files");
+
+    let revision = full.header.unwrap().revision;
+    kv.compact(CompactionRequest { revision, physical: true }).await.unwrap();
+    let swept = status(&mut maintenance).await;
+    assert!(swept.db_size_in_use < 1 << 20, "{swept:?}");
+    assert!(swept.db_size > QUOTA / 2, "the files are as large as before: {swept:?}");
+    maintenance.defragment(DefragmentRequest {}).await.unwrap();
+    // While it serves, and although nobody writes.
+    let deadline = Instant::now() + PATIENCE;
+    while status(&mut maintenance).await.db_size > 1 << 20 || files(&member) > 2 << 20 {
+        assert!(Instant::now() < deadline, "{} bytes of files stay", files(&member));
+    }
+    clear_alarm(&mut maintenance).await;
+    kv.put(put("b", "1")).await.unwrap();
+    assert!(fill_with(&mut kv, 1000, 256 << 10).await > 80, "there is as much room as before");
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ impl Flusher {
         // First what is to be flushed: a commit stores its index after its writes are in memory.
         let applied = shared.applied.load(Ordering::Acquire);
         let forgotten = shared.forgotten.load(Ordering::Acquire);
+        let forgotten_bytes = shared.forgotten_bytes.load(Ordering::Acquire);
         let families = FAMILIES.map(|name| shared.family(name));
         shared
             .db
@@ -46,6 +47,7 @@ impl Flusher {
             .map_err(|error| storage("flush", error))?;
         shared.durable.fetch_max(applied, Ordering::AcqRel);
         shared.forgotten_flushed.fetch_max(forgotten, Ordering::AcqRel);
+        shared.forgotten_bytes_flushed.fetch_max(forgotten_bytes, Ordering::AcqRel);
         shared.look_at_files();
         Ok(LogIndex(applied))
     }
@@ -56,5 +58,14 @@ impl Flusher {
         let shared = &self.shared;
         let flushed = shared.forgotten_flushed.load(Ordering::Acquire);
         shared.forgotten.load(Ordering::Acquire).saturating_sub(flushed)
+    }
+
+    /// Bytes of history whose deletions are still in memory: no compaction of files frees them
+    /// before those are flushed.
+    #[must_use]
+    pub fn unflushed_garbage_bytes(&self) -> u64 {
+        let shared = &self.shared;
+        let flushed = shared.forgotten_bytes_flushed.load(Ordering::Acquire);
+        shared.forgotten_bytes.load(Ordering::Acquire).saturating_sub(flushed)
     }
 }

@@ -25,7 +25,22 @@ pub(crate) enum Fault {
 
 /// Gives members a folder of their own.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OnFiles(pub(crate) Option<Fault>);
+pub(crate) struct OnFiles {
+    fault: Option<Fault>,
+    flush_at_close: bool,
+}
+
+impl OnFiles {
+    /// For the life that is recorded.
+    pub(crate) fn with(fault: Option<Fault>) -> OnFiles {
+        OnFiles { fault, flush_at_close: true }
+    }
+
+    /// For the starts after a crash. There are thousands, and each ends as a crash does.
+    pub(crate) fn for_starts() -> OnFiles {
+        OnFiles { fault: None, flush_at_close: false }
+    }
+}
 
 impl Machine for OnFiles {
     type Home = Folder;
@@ -40,14 +55,14 @@ impl Machine for OnFiles {
         // Thousands of small files: in memory, where there is a place for that.
         let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir());
         let folder = folder.map_err(|error| error.to_string())?;
-        let lie = match self.0 {
+        let lie = match self.fault {
             Some(Fault::Disk(lie)) => Some(lie),
             _ => None,
         };
         let home = Folder {
             path: folder.path().join("data"),
             recorder: Arc::new(Recorder::begin(folder.path(), start, lie)),
-            fault: self.0,
+            machine: *self,
             open: None,
         };
         life(&home)?;
@@ -60,7 +75,7 @@ impl Machine for OnFiles {
 pub(crate) struct Folder {
     path: PathBuf,
     recorder: Arc<Recorder>,
-    fault: Option<Fault>,
+    machine: OnFiles,
     open: Option<Arc<Open>>,
 }
 
@@ -73,7 +88,7 @@ struct Open {
 impl Folder {
     /// Waits until files have become one file, if there are any.
     pub(crate) fn wait_for_compaction(&self) -> Result<(), String> {
-        match self.fault {
+        match self.machine.fault {
             Some(Fault::NoFlush) => Ok(()),
             _ => self.recorder.wait_for_removal(".sst"),
         }
@@ -99,6 +114,7 @@ impl Home for Folder {
         let options = RocksOptions {
             cache_bytes: 1 << 20,
             write_buffer_bytes: 64 << 10,
+            flush_at_close: self.machine.flush_at_close,
             ..RocksOptions::default()
         };
         let owner = Owner { cluster: CLUSTER, member: MEMBER };
@@ -117,7 +133,7 @@ impl Home for Folder {
     }
 
     fn save(&mut self, state: &State) -> Result<LogIndex, String> {
-        if self.fault == Some(Fault::NoFlush) {
+        if self.machine.fault == Some(Fault::NoFlush) {
             return Ok(state.applied().0);
         }
         self.opened().flusher.flush().map_err(|error| chain(&error))

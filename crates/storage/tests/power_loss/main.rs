@@ -38,7 +38,7 @@ use member::Member;
 use story::Story;
 
 /// Flushes, and with them files of RocksDB in the first level, where four are compacted to one.
-const ROUNDS: i64 = 5;
+const ROUNDS: i64 = 4;
 
 /// What is recorded: every kind of call at least once, and most of them many times.
 fn live(home: &Folder, story: &mut Story) -> Result<(), String> {
@@ -74,7 +74,7 @@ fn live(home: &Folder, story: &mut Story) -> Result<(), String> {
 }
 
 fn record(fault: Option<Fault>) -> Recording {
-    crashes::record(&OnFiles(fault), Medium::new().keeping_order("rocksdb"), live)
+    crashes::record(&OnFiles::with(fault), Medium::new().keeping_order("rocksdb"), live)
 }
 
 #[test]
@@ -97,9 +97,8 @@ fn a_member_with_rocksdb_that_crashes_at_any_call_holds_what_it_acknowledged() {
     }
     assert!(recording.story.after(usize::MAX).acknowledged() > LogIndex(30));
     let seed = 0x5eed;
-    let starts = crash_everywhere(&OnFiles(None), &recording, seed).unwrap_or_else(|error| {
-        panic!("seed {seed:#x}: {error}");
-    });
+    let starts = crash_everywhere(&OnFiles::for_starts(), &recording, seed)
+        .unwrap_or_else(|error| panic!("seed {seed:#x}: {error}"));
     assert!(starts > 1000, "{starts} starts after {} calls", recording.calls.len());
 }
 
@@ -114,7 +113,7 @@ fn a_fault_of_the_disk_or_the_member_is_found_out() {
         Fault::Disk(Lie::Names("data")),
     ];
     for fault in faults {
-        let found = crash_everywhere(&OnFiles(None), &record(Some(fault)), 1);
+        let found = crash_everywhere(&OnFiles::for_starts(), &record(Some(fault)), 1);
         assert!(found.is_err(), "nothing was lost by {fault:?}");
     }
 }
