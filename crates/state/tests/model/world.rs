@@ -259,7 +259,7 @@ impl World {
             let reader = harness.state.reader();
             let tables = &reader.published().tables;
             let alarms: Vec<_> =
-                tables.alarms.iter().map(|alarm| (alarm.member.0, alarm.alarm as i32)).collect();
+                tables.alarms.iter().map(|alarm| (alarm.member.0, alarm.alarm.number())).collect();
             let compacted = reader.compacted().map_or(-1, |revision| revision.0);
             assert_eq!(reader.published().applied, harness.state.applied().0);
             assert_eq!(harness.state.time().0, self.model.time_ms);
