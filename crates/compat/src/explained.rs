@@ -63,10 +63,13 @@ pub const TABLE: &[Explained] = &[
         },
     },
     Explained {
-        name: "A request cut within the first five bytes",
+        name: "A request that ends where something has to be",
         applies: |question| {
+            // In the prefix of a message, or behind one that says that gzip follows.
             let is_cut =
-                question.call.body.as_ref().is_some_and(|body| (1..5).contains(&body.len()));
+                question.call.body.as_ref().is_some_and(|body| {
+                    (1..5).contains(&body.len()) || body[..] == [1, 0, 0, 0, 0]
+                });
             is_cut && question.difference.place == "text"
         },
     },

@@ -55,8 +55,6 @@ pub enum Fault {
     LostReason,
     /// A cancel for a compaction to another revision.
     WrongCompactRevision,
-    /// A sign of progress is missing.
-    LostProgress,
     /// A sign of progress for a revision that has not come.
     WrongProgressRevision,
     /// A field that etcd does not have.
@@ -67,7 +65,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every one that randomized requests can meet.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 25] = [
         Fault::WrongValue,
         Fault::WrongCount,
         Fault::WrongRevision,
@@ -91,7 +89,6 @@ impl Fault {
         Fault::PartedRevision,
         Fault::LostReason,
         Fault::WrongCompactRevision,
-        Fault::LostProgress,
         Fault::WrongProgressRevision,
         Fault::UnknownField,
     ];
@@ -195,7 +192,6 @@ impl Fault {
                 spoiled.compact_revision -= 1;
                 Some(vec![spoiled])
             }
-            Fault::LostProgress if !is_control && events.is_empty() => Some(Vec::new()),
             Fault::WrongProgressRevision if !is_control && events.is_empty() => {
                 spoiled.header.as_mut().map(|header| header.revision += 1).map(|()| vec![spoiled])
             }

@@ -6,6 +6,8 @@
 //!            the beginning, without a gap, as far as the buffers reach
 //! ```
 
+use std::slice::from_ref;
+
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use metastore_proto::etcdserverpb as pb;
@@ -118,7 +120,7 @@ async fn while_catching_up(
     stage.same_responses("created in history", &by_etcd[..1], &by_subject[..1]);
     let (Some(last), Some(other_last)) = (by_etcd.last(), by_subject.last()) else { return Ok(()) };
     if last.canceled && other_last.canceled {
-        stage.same_responses("the cut in history", &[last.clone()], &[other_last.clone()]);
+        stage.same_responses("the cut in history", from_ref(last), from_ref(other_last));
     }
     Ok(())
 }
