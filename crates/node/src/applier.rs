@@ -259,7 +259,16 @@ impl Applier {
         {
             self.garbage = Garbage::Removable;
         }
+        if self.state.is_resized() {
+            self.publish_again();
+        }
         Ok(())
+    }
+
+    /// Publishes what has changed without a command.
+    fn publish_again(&mut self) {
+        let events = self.state.publish();
+        assert!(events.is_empty(), "{} events although nothing was applied", events.len());
     }
 
     /// What [`sweep`](Applier::sweep) would find to remove.
@@ -479,12 +488,9 @@ impl Applier {
             SweepProgress::More => Garbage::Removable,
             SweepProgress::Blocked => Garbage::Held,
         };
-        let has_removed = !was_swept && progress != SweepProgress::Blocked;
-        if has_removed || self.state.is_resized() {
-            // What was removed shows, and its memory returns, with the next publish. It has no
-            // events: nothing was applied since the last one.
-            let events = self.state.publish();
-            assert!(events.is_empty(), "{} events appeared while sweeping", events.len());
+        if !was_swept && progress != SweepProgress::Blocked {
+            // What was removed shows, and its memory returns, with the next publish.
+            self.publish_again();
         }
         if progress == SweepProgress::Done {
             for request in self.waiting_for_sweep.drain(..) {
