@@ -153,7 +153,7 @@ struct AlarmUnderWay {
 pub enum Garbage {
     /// There are none.
     None,
-    /// The next turn can remove some.
+    /// The next [`sweep`](Applier::sweep) can remove some.
     Removable,
     /// A view that somebody holds keeps them.
     Held,

@@ -4,12 +4,6 @@
 /// a third would only wait behind the second and make its batch smaller.
 pub const APPEND_SLOTS: usize = 2;
 
-/// Bytes of commands that must wait before a write is begun beside one that is on its way. Each write costs
-/// a sync and the rest of a block, so many small ones cost the disk more than they save anybody: a million
-/// puts by 512 clients took 514 bytes of disk each without this bound, and 489 with 32 KiB, at the same
-/// latency.
-pub const COMPANY_BYTES: usize = 16 << 10;
-
 /// Bytes of commands that one log entry may carry before the next entry is begun. Large enough to
 /// amortise a sync, small enough that the first put of a full batch does not wait long for the
 /// last. One command larger than this travels alone.

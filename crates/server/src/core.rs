@@ -115,6 +115,8 @@ pub struct Core {
     sweep_retry: Duration,
     /// Not before then.
     sweep_due: Instant,
+    /// When garbage was removed last, or there was none.
+    swept_at: Instant,
     /// Since the last sweep.
     has_had_inputs: bool,
     stopping: bool,
@@ -188,6 +190,7 @@ impl Core {
             next_look: now + OVERDUE_LOOK,
             sweep_retry: SWEEP_RETRY,
             sweep_due: Instant::now(),
+            swept_at: Instant::now(),
             has_had_inputs: false,
             stopping: false,
             log_failure: None,
@@ -269,17 +272,28 @@ impl Core {
         }
     }
 
-    /// Removes some garbage if it is time. Beside others it takes a part of the time only: nobody waits for
-    /// it, and everybody for what is done meanwhile.
+    /// Removes some garbage if it is time. Beside others it takes a part of the time, and that part even
+    /// if they would take all: nobody waits for it by the microsecond, but it must keep up with them.
     fn sweep(&mut self) -> Result<(), CoreError> {
         let begin = Instant::now();
-        if self.applier.garbage() == Garbage::None || begin < self.sweep_due {
+        if self.applier.garbage() == Garbage::None {
+            self.swept_at = begin;
             return Ok(());
         }
-        self.applier.sweep(&mut self.wiring)?;
+        if begin < self.sweep_due {
+            return Ok(());
+        }
+        let is_alone = !std::mem::take(&mut self.has_had_inputs);
+        let budget = begin.saturating_duration_since(self.swept_at) / SWEEP_REST;
+        loop {
+            self.applier.sweep(&mut self.wiring)?;
+            if self.applier.garbage() != Garbage::Removable || begin.elapsed() >= budget {
+                break;
+            }
+        }
         self.wiring.waiters.send_answers();
         let end = Instant::now();
-        let is_alone = !std::mem::take(&mut self.has_had_inputs);
+        self.swept_at = end;
         let pause = match self.applier.garbage() {
             // Most views are held for microseconds, some for minutes.
             Garbage::Held => {

@@ -134,9 +134,18 @@ pub fn create_dir(path: &Path) -> Result<(), FileError> {
 
 /// Makes the name of a folder durable that was there already.
 fn sync_found(folder: &Path) -> Result<(), FileError> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
     match sync_dir(folder_of(folder)) {
-        // Whoever may not look into it has not made anything there.
-        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        // Whoever may not look into it has not made anything there, and nobody where nothing can be
+        // made: file systems of images know no sync.
+        Err(error)
+            if matches!(
+                error.source.kind(),
+                PermissionDenied | ReadOnlyFilesystem | InvalidInput
+            ) =>
+        {
+            Ok(())
+        }
         synced => synced,
     }
 }

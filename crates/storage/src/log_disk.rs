@@ -52,7 +52,7 @@ use std::time::Duration;
 use node::messages::{LogWrite, SegmentId};
 
 use crate::files::FileError;
-use crate::limits::{LOG_FILL_PACE, LOG_SPACE_RETRY};
+use crate::limits::{LOG_FILL_BITE_BYTES, LOG_FILL_PACE, LOG_SPACE_RETRY};
 use lane::Lane;
 use segment_files::{FileName, Folder, SegmentFiles, segment_name};
 use shared::{Pace, Shared};
@@ -201,7 +201,11 @@ impl LogDir {
         self,
         report: impl Fn(LogEvent) + Send + Sync + 'static,
     ) -> Result<LogDisk, LogError> {
-        let pace = Pace { space_retry: LOG_SPACE_RETRY, fill: LOG_FILL_PACE };
+        let pace = Pace {
+            space_retry: LOG_SPACE_RETRY,
+            fill: LOG_FILL_PACE,
+            bite_bytes: LOG_FILL_BITE_BYTES,
+        };
         self.start_at(pace, Box::new(report))
     }
 

@@ -205,8 +205,7 @@ impl SnapshotFiles {
         let path = self.path_of(name);
         let opened = self.folder.open(&name.to_string());
         let (file, bytes) = opened.map_err(FileError::new("open", &path))?;
-        let content = Content::of(file).map_err(FileError::new("read", &path))?;
-        Ok(SnapshotReader { content, path, bytes })
+        Ok(SnapshotReader { content: Content::Unknown(file), path, bytes })
     }
 
     /// Removes all but the newest `count`, the oldest first, and says which. What was set aside goes
@@ -279,26 +278,34 @@ type Whole = io::Chain<io::Cursor<Vec<u8>>, Box<dyn SnapshotFile>>;
 /// What a file holds.
 #[derive(Debug)]
 enum Content {
+    /// Nothing of it was read. A file whose first block is lost is as damaged as any other.
+    Unknown(Box<dyn SnapshotFile>),
     Plain(Whole),
     Lz4(Box<FrameDecoder<Whole>>),
 }
 
 impl Content {
-    fn of(mut file: Box<dyn SnapshotFile>) -> io::Result<Content> {
+    /// Looks at the first bytes, if nobody has.
+    fn look(&mut self) -> io::Result<()> {
+        let Content::Unknown(file) = self else { return Ok(()) };
         let mut magic = Vec::with_capacity(LZ4_MAGIC.len());
-        (&mut file).take(LZ4_MAGIC.len() as u64).read_to_end(&mut magic)?;
+        file.take(LZ4_MAGIC.len() as u64).read_to_end(&mut magic)?;
         let is_compressed = magic == LZ4_MAGIC;
+        let file = std::mem::replace(file, Box::new(io::empty()));
         let whole = io::Cursor::new(magic).chain(file);
-        Ok(match is_compressed {
+        *self = match is_compressed {
             true => Content::Lz4(Box::new(FrameDecoder::new(whole))),
             false => Content::Plain(whole),
-        })
+        };
+        Ok(())
     }
 }
 
 impl Read for Content {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.look()?;
         match self {
+            Content::Unknown(file) => file.read(bytes),
             Content::Plain(file) => file.read(bytes),
             Content::Lz4(file) => file.read(bytes),
         }

@@ -13,8 +13,10 @@
 //! produced, and what happens meanwhile goes into the queue, which when full costs the stream its
 //! place among the live ones and nothing else.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -35,7 +37,9 @@ use tonic_prost::ProstDecoder;
 use super::arrival;
 use super::drain::UntilDrained;
 use super::framed;
-use super::limits::{GRPC_OVERHEAD_BYTES, WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPONSES};
+use super::limits::{
+    GRPC_OVERHEAD_BYTES, WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPONSES, WATCH_REQUESTS_TOGETHER,
+};
 use super::status::{EtcdError, in_etcds_words};
 use super::{RequestBody, Shell};
 use crate::core::CoreInput;
@@ -143,7 +147,11 @@ impl Task {
     async fn run(mut self) {
         let ended = self.serve().await;
         if let Err(status) = ended {
-            // If the client has gone away there is nobody to tell.
+            // If the client has gone away there is nobody to tell. What came before what failed is answered.
+            if !self.outbox.is_empty() {
+                let framed = self.outbox.take().framed().clone();
+                let _ = self.responses.send(Ok(framed)).await;
+            }
             let _ = self.responses.send(Err(status)).await;
         }
         for input in self.stream.close() {
@@ -164,7 +172,10 @@ impl Task {
             let working = self.stream.has_work(self.shell.handle.reader());
             match self.wait(working).await {
                 None => self.step()?,
-                Some(Happened::Request(request)) => self.request(request)?,
+                Some(Happened::Request(request)) => {
+                    self.request(request)?;
+                    self.requests_with_it()?;
+                }
                 Some(Happened::Input(input)) => self.stream.receive(input),
                 Some(Happened::Tick) => self.stream.tick(self.now_ms()),
                 Some(Happened::ClientGone) => return Ok(()),
@@ -229,6 +240,19 @@ impl Task {
         let handle = &self.shell.handle;
         self.stream.set_term(Term(handle.header().raft_term));
         self.stream.request(request, handle.reader(), &ReadEverything, &mut self.outbox);
+        Ok(())
+    }
+
+    /// Takes what has come together with a request: a client that watches thousands of keys asks for all
+    /// of them at once, and their answers need not leave one by one.
+    fn requests_with_it(&mut self) -> Result<(), Status> {
+        for _ in 1..WATCH_REQUESTS_TOGETHER {
+            let Some(requests) = &mut self.requests else { break };
+            // Whoever waits next registers who is to be woken.
+            let mut look = Context::from_waker(Waker::noop());
+            let Poll::Ready(request) = pin!(requests.message()).poll(&mut look) else { break };
+            self.request(request)?;
+        }
         Ok(())
     }
 

@@ -18,15 +18,15 @@
 
 use std::io;
 use std::sync::MutexGuard;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use node::messages::SegmentId;
 
 use super::segment_files::{FileName, segment_name, spare_name, temporary_name};
-use super::shared::{Desk, Shared, Spare};
+use super::shared::{Desk, Pace, Shared, Spare};
 use super::{LogError, LogEvent};
 use crate::files::{FileError, is_full};
-use crate::limits::{LOG_FILL_BITE_BYTES, LOG_SPARES_AHEAD, LOG_SPARES_MAX};
+use crate::limits::{LOG_SPARES_AHEAD, LOG_SPARES_MAX};
 
 /// What is to be done next.
 enum Task {
@@ -52,13 +52,13 @@ struct Meal {
 
 impl Meal {
     /// Whether to take one now, and if not, nothing before `due`.
-    fn begins(&mut self, now: Instant, pace: Duration, log_bytes: u64) -> bool {
+    fn begins(&mut self, now: Instant, pace: Pace, log_bytes: u64) -> bool {
         if now < self.due {
             return false;
         }
         let grown = log_bytes - self.log_bytes;
-        *self = Meal { due: now + pace, log_bytes };
-        grown <= LOG_FILL_BITE_BYTES
+        *self = Meal { due: now + pace.fill, log_bytes };
+        grown <= pace.bite_bytes
     }
 }
 
@@ -141,8 +141,8 @@ fn next_task(shared: &Shared, meal: &mut Meal) -> Option<Task> {
         }
         let mut until = if may_try { None } else { desk.full_until };
         if desk.may_fill() {
-            if meal.begins(Instant::now(), shared.pace.fill, desk.log_bytes)
-                && let Some(bite) = next_bite(&mut desk, LOG_FILL_BITE_BYTES)
+            if meal.begins(Instant::now(), shared.pace, desk.log_bytes)
+                && let Some(bite) = next_bite(&mut desk, shared.pace.bite_bytes)
             {
                 return Some(Task::Fill(bite));
             }
@@ -271,20 +271,24 @@ fn sync_names(shared: &Shared) -> Result<(), FileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn bites_are_taken_at_their_pace_and_not_while_the_log_grows_fast() {
-        const PACE: Duration = Duration::from_millis(100);
+        const BITE: u64 = 1000;
+        let fill = Duration::from_millis(100);
+        let pace = Pace { space_retry: fill, fill, bite_bytes: BITE };
         let begin = Instant::now();
         let mut meal = Meal { due: begin, log_bytes: 0 };
         let mut at =
-            |ms, log_bytes| meal.begins(begin + Duration::from_millis(ms), PACE, log_bytes);
+            |ms, log_bytes| meal.begins(begin + Duration::from_millis(ms), pace, log_bytes);
         assert!(at(0, 0));
         assert!(!at(99, 0), "before its time");
-        assert!(at(100, LOG_FILL_BITE_BYTES));
-        assert!(!at(200, 2 * LOG_FILL_BITE_BYTES + 1), "the log outgrows what could be filled");
-        assert!(!at(250, 2 * LOG_FILL_BITE_BYTES + 1), "left out is left out");
-        assert!(at(300, 3 * LOG_FILL_BITE_BYTES));
+        assert!(at(100, BITE));
+        assert!(!at(200, 2 * BITE + 1), "the log outgrows what could be filled");
+        assert!(!at(250, 2 * BITE + 1), "left out is left out");
+        assert!(at(300, 3 * BITE));
     }
 }

@@ -18,6 +18,7 @@ use node::messages::SegmentId;
 use rustix::fs::Advice;
 
 use crate::files::{preallocate, sync_dir};
+use crate::limits::PACED_SYNC_BYTES;
 
 /// What the log disk needs of a folder.
 pub(crate) trait SegmentFiles: Send + Sync {
@@ -171,10 +172,19 @@ impl Folder {
         if !self.durable {
             return Ok(bytes);
         }
-        let filled = if is_reserved { 0 } else { bytes };
-        fill(&file, 0, filled)?;
+        if is_reserved {
+            file.sync_all()?;
+            return Ok(0);
+        }
+        let mut at = 0;
+        while at < bytes {
+            let bite = PACED_SYNC_BYTES.min(bytes - at);
+            fill(&file, at, bite)?;
+            file.sync_data()?;
+            at += bite;
+        }
         file.sync_all()?;
-        Ok(filled)
+        Ok(bytes)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Pace {
     pub(crate) space_retry: Duration,
     /// At a spare to be filled.
     pub(crate) fill: Duration,
+    /// How much is filled then.
+    pub(crate) bite_bytes: u64,
 }
 
 /// A segment ready for use.
@@ -413,6 +415,8 @@ impl Desk {
     pub(crate) fn may_fill(&self) -> bool {
         !self.stopping
             && self.full_until.is_none()
+            // A lane that waits for a spare gets it before the next bite.
+            && self.wanted_bytes.is_none()
             && self.spares.iter().any(|spare| spare.filled < spare.bytes)
     }
 

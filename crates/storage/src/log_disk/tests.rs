@@ -107,7 +107,7 @@ impl Rig {
     }
 
     fn with(disk: FaultyDisk, options: LogOptions) -> Result<Rig, LogError> {
-        Rig::at(Pace { space_retry: NEVER, fill: NEVER }, disk, options)
+        Rig::at(Pace { space_retry: NEVER, fill: NEVER, bite_bytes: 0 }, disk, options)
     }
 
     fn at(pace: Pace, disk: FaultyDisk, options: LogOptions) -> Result<Rig, LogError> {

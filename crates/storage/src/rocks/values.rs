@@ -2,7 +2,7 @@
 //!
 //! RocksDB's own cache holds blocks: a hit there still searches a block and copies the value, ten
 //! times the cost of a hit here. What is big and read once (a list, a hash, a snapshot) passes by
-//! without pushing out what is read often: entries enter on trial.
+//! without pushing out what is read often: lists enter nothing, and other entries enter on trial.
 //!
 //! What it does not do: it does not know which view asks. A version never changes, so that a view
 //! only has to check that the version is one it shows.

@@ -17,7 +17,7 @@ use super::{Shared, storage};
 /// Fewer records are looked up one by one: an iterator costs as much as some look-ups.
 const SIDE_BY_SIDE_MIN: usize = 16;
 /// An iterator is moved so far by steps; a look-up takes as long as about so many.
-const STEPS_MAX: usize = 8;
+const STEPS_MAX: i64 = 8;
 
 /// What is done with a key and its value: go on, stop, or it is not what it should be.
 type VisitEntry<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, EngineError> + 'a;
@@ -210,12 +210,16 @@ impl RocksView {
         let shared = self.shared();
         let family = shared.family(HISTORY);
         let mut iterator = shared.db.raw_iterator_cf_opt(family, self.read_options());
+        let mut before: Option<Version> = None;
         for &(version, place) in versions {
             let wanted = history_key(version, false);
-            let mut steps = 0;
-            while iterator.key().is_some_and(|key| key < wanted.as_ref()) && steps < STEPS_MAX {
+            let near = |before: Version| version.main.0 - before.main.0 <= STEPS_MAX;
+            // Between versions far apart there may be many that were forgotten: a step goes over all of them,
+            // a seek over none.
+            let mut steps = if before.replace(version).is_some_and(near) { STEPS_MAX } else { 0 };
+            while steps > 0 && iterator.key().is_some_and(|key| key < wanted.as_ref()) {
                 iterator.next();
-                steps += 1;
+                steps -= 1;
             }
             if iterator.key().is_none_or(|key| key < wanted.as_ref()) {
                 iterator.seek(wanted.as_ref());

@@ -64,6 +64,8 @@ pub(super) struct Faults {
     /// The write that fails, counted down.
     pub(super) write_fails_in: Option<u64>,
     pub(super) prepare_fails: bool,
+    /// A file system that needs new blocks for every write has none.
+    pub(super) fill_is_full: bool,
     /// Every sync waits for the test.
     pub(super) hold_syncs: bool,
     pub(super) planted: Planted,
@@ -239,6 +241,9 @@ impl SegmentFiles for FaultyDisk {
         let mut world = self.world();
         if world.faults.prepare_fails {
             return Err(io_error());
+        }
+        if world.faults.fill_is_full {
+            return Err(rustix::io::Errno::NOSPC.into());
         }
         let inode = world.inode(name)?;
         if !name.ends_with(".spare") {

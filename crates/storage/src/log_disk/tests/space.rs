@@ -30,17 +30,33 @@ fn the_next_segment_and_a_reserve_are_ready_ahead() {
 #[test]
 fn spares_are_filled_and_never_once_they_are_in_use() {
     let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
-    let pace = Pace { space_retry: NEVER, fill: Duration::ZERO };
+    // The log grows by less than a bite with each write, and a spare takes four of them.
+    let pace = Pace { space_retry: NEVER, fill: Duration::ZERO, bite_bytes: SEGMENT_BYTES / 4 };
     let mut rig = Rig::at(pace, FaultyDisk::default(), options).expect("the disk starts well");
     drop(rig.disk.wait_until(|world| world.filled == 2 * SEGMENT_BYTES));
-    // Each takes a spare, while the preparer is about to fill it or does.
+    // Each takes a spare, while the preparer is about to fill it, does or has done so in part.
     for number in 1..=200 {
-        rig.append(3000).expect("append");
+        rig.append(if number % 2 == 0 { 3100 } else { 1000 }).expect("append");
         assert_eq!(rig.hear(), Heard::Persisted(number));
     }
     let world = rig.disk.world();
     assert!(world.filled <= world.prepared * SEGMENT_BYTES, "a part was filled twice");
     drop(world);
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
+#[test]
+fn a_spare_that_cannot_be_filled_for_want_of_room_is_used_as_it_is() {
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
+    let pace = Pace { space_retry: NEVER, fill: Duration::ZERO, bite_bytes: SEGMENT_BYTES };
+    let disk = FaultyDisk::default();
+    disk.world().faults.fill_is_full = true;
+    let mut rig = Rig::at(pace, disk, options).expect("the disk starts well");
+    for number in 1..=9 {
+        rig.append(3000).expect("append");
+        assert_eq!(rig.hear(), Heard::Persisted(number));
+    }
+    assert_eq!(rig.disk.world().filled, 0);
     assert_eq!(rig.end(), (vec![], vec![]));
 }
 
