@@ -29,7 +29,7 @@ use storage::snapshots::{SnapshotFiles, SnapshotName};
 
 use crate::background;
 use crate::core::{CoreInput, CoreSender};
-use crate::limits::SNAPSHOT_FILES_KEPT;
+use crate::limits::{ROOM_LOOK_BYTES, SNAPSHOT_FILES_KEPT};
 
 /// How the state of an engine comes to survive the process.
 pub trait Save: Send + Sync {
@@ -74,6 +74,8 @@ pub struct Checkpoints {
     saved_bytes: u64,
     /// Log bytes since the save under way, or the last one.
     log_bytes: u64,
+    /// Log bytes since the last look for room.
+    unlooked_bytes: u64,
     /// Whether a save is due that has not been begun, however little the log has grown.
     is_asked_for: bool,
     under_way: Option<UnderWay>,
@@ -100,7 +102,15 @@ impl Checkpoints {
     /// Saves by `save`, which last found `saved_bytes` of data, and reports to `core`.
     #[must_use]
     pub fn new(core: CoreSender, save: Arc<dyn Save>, saved_bytes: u64) -> Checkpoints {
-        Checkpoints { core, save, saved_bytes, log_bytes: 0, is_asked_for: false, under_way: None }
+        Checkpoints {
+            core,
+            save,
+            saved_bytes,
+            log_bytes: 0,
+            unlooked_bytes: 0,
+            is_asked_for: false,
+            under_way: None,
+        }
     }
 
     /// Counts what the log has grown by.
@@ -108,6 +118,7 @@ impl Checkpoints {
         for entry in entries {
             if let Payload::Batch(batch) = &entry.payload {
                 self.log_bytes += batch.len() as u64;
+                self.unlooked_bytes += batch.len() as u64;
             }
         }
     }
@@ -151,8 +162,15 @@ impl Checkpoints {
 
     /// Whether the engine can go on; see [`Save::has_room`].
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&mut self) -> bool {
+        self.unlooked_bytes = 0;
         self.save.has_room()
+    }
+
+    /// Whether so much was written since the last look for room that it is time for another.
+    #[must_use]
+    pub fn must_look_for_room(&self) -> bool {
+        self.unlooked_bytes >= ROOM_LOOK_BYTES
     }
 
     /// Takes the result of a save: the entry up to which the log may be cut.

@@ -258,6 +258,9 @@ impl Core {
             }
             self.look_for_room();
         }
+        if self.wiring.checkpoints.must_look_for_room() {
+            self.look_for_room();
+        }
     }
 
     /// Has the alarm raised if the engine is about to find its disk full, unless it is raised.

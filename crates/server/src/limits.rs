@@ -49,6 +49,10 @@ pub const UNFLUSHED_DELETIONS_MAX: u64 = 100_000;
 #[cfg(feature = "rocksdb")]
 pub const BUFFERS_OF_ROOM: u64 = 3;
 
+/// Log bytes after which the disk is looked at for room, whatever the time: a fast disk is full before a
+/// clock strikes.
+pub const ROOM_LOOK_BYTES: u64 = 256 << 10;
+
 /// Bytes of a snapshot file read at a time.
 pub const SNAPSHOT_READ_BYTES: usize = 1 << 20;
 
