@@ -377,6 +377,15 @@ impl Consensus {
         }
     }
 
+    /// Whether what waits should become an entry now. Beside a write that is on its way it takes enough of
+    /// it: see [`COMPANY_BYTES`](crate::limits::COMPANY_BYTES).
+    fn may_write_more(&self) -> bool {
+        let in_flight = self.pipeline.in_flight.len();
+        let enough = in_flight == 0 || self.proposals.bytes() >= self.config.company_bytes;
+        let unapplied = self.raw.raft.store().bytes_above(self.applied);
+        in_flight < self.config.slots && enough && unapplied <= UNAPPLIED_BYTES_MAX
+    }
+
     /// Makes one entry of what waits, if there is room for it. Tells whether it did.
     fn propose(&mut self, emit: Emit<'_>) -> bool {
         if self.proposals.is_empty() {
@@ -396,8 +405,7 @@ impl Consensus {
             self.led = true;
             self.clock.lead(self.reached);
         }
-        let unapplied = self.raw.raft.store().bytes_above(self.applied);
-        if self.pipeline.in_flight.len() >= self.config.slots || unapplied > UNAPPLIED_BYTES_MAX {
+        if !self.may_write_more() {
             return false;
         }
         let time = self.clock.now().max(self.reached);

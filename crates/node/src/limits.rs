@@ -4,6 +4,12 @@
 /// a third would only wait behind the second and make its batch smaller.
 pub const APPEND_SLOTS: usize = 2;
 
+/// Bytes of commands that must wait before a write is begun beside one that is on its way. Each write
+/// costs a sync and the rest of a block. With this bound a million puts by 512 clients took 541 bytes of
+/// disk each, without it 597; with 4, 16 and 64 clients, throughput and latency were the same (measured
+/// with twice the bound).
+pub const COMPANY_BYTES: usize = 16 << 10;
+
 /// Bytes of commands that one log entry may carry before the next entry is begun. Large enough to
 /// amortise a sync, small enough that the first put of a full batch does not wait long for the
 /// last. One command larger than this travels alone.

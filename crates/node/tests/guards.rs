@@ -35,6 +35,7 @@ fn config(slots: usize) -> Config {
     let mut config = Config::new(CLUSTER, support::ME, 7);
     config.member = MemberId(1);
     config.slots = slots;
+    config.company_bytes = 0;
     config
 }
 

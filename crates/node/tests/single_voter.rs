@@ -73,6 +73,27 @@ fn what_waits_while_two_writes_are_in_flight_becomes_one_entry() {
 }
 
 #[test]
+fn beside_a_write_on_its_way_only_much_is_begun() {
+    let mut config = config();
+    config.company_bytes = 100;
+    let mut lone = Lone::born_with(config);
+    lone.settle();
+    let before = lone.standing.committed;
+    lone.propose(1, "first");
+    lone.turn();
+    lone.propose(2, &"x".repeat(60));
+    lone.turn();
+    assert_eq!(lone.writes.len(), 1, "little waits for what is in flight");
+    lone.propose(3, &"y".repeat(60));
+    lone.turn();
+    assert_eq!(lone.writes.len(), 2, "together they are much");
+    lone.propose(4, "last");
+    lone.settle();
+    assert_eq!(lone.standing.committed.0 - before.0, 3, "first, two together, last");
+    assert_eq!(lone.story().len(), 4);
+}
+
+#[test]
 fn a_full_waiting_room_answers_that_it_is_overloaded() {
     let mut lone = led();
     for request in 1..=2 {

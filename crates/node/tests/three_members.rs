@@ -59,6 +59,7 @@ impl Cluster {
         let members = (1..=3).map(|id| {
             let mut config = Config::new(CLUSTER, MemberId(id), rng.u64(..));
             config.slots = rng.usize(1..=4);
+            config.company_bytes = *rng.choice(&[0, 20, 1 << 20]).unwrap();
             config.segment_bytes = rng.u64(300..3000);
             config.rewrite_bytes = *rng.choice(&[0, 1 << 20]).unwrap();
             config.follower_bytes = rng.u64(..500);

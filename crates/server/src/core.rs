@@ -115,8 +115,6 @@ pub struct Core {
     sweep_retry: Duration,
     /// Not before then.
     sweep_due: Instant,
-    /// When garbage was removed last, or there was none.
-    swept_at: Instant,
     /// Since the last sweep.
     has_had_inputs: bool,
     stopping: bool,
@@ -190,7 +188,6 @@ impl Core {
             next_look: now + OVERDUE_LOOK,
             sweep_retry: SWEEP_RETRY,
             sweep_due: Instant::now(),
-            swept_at: Instant::now(),
             has_had_inputs: false,
             stopping: false,
             log_failure: None,
@@ -280,14 +277,15 @@ impl Core {
     fn sweep(&mut self) -> Result<(), CoreError> {
         let begin = Instant::now();
         if self.applier.garbage() == Garbage::None {
-            self.swept_at = begin;
+            self.sweep_due = begin;
             return Ok(());
         }
         if begin < self.sweep_due {
             return Ok(());
         }
         let is_alone = !std::mem::take(&mut self.has_had_inputs);
-        let budget = begin.saturating_duration_since(self.swept_at) / SWEEP_REST;
+        // Late because a turn was long: its share of that, too.
+        let budget = begin.saturating_duration_since(self.sweep_due) / SWEEP_REST;
         loop {
             self.applier.sweep(&mut self.wiring)?;
             if self.applier.garbage() != Garbage::Removable || begin.elapsed() >= budget {
@@ -296,7 +294,6 @@ impl Core {
         }
         self.wiring.waiters.send_answers();
         let end = Instant::now();
-        self.swept_at = end;
         let pause = match self.applier.garbage() {
             // Most views are held for microseconds, some for minutes.
             Garbage::Held => {

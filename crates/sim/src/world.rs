@@ -104,6 +104,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let mut config = Config::new(CLUSTER, MEMBER, rng.u64(..));
         config.slots = if rng.bool() { 2 } else { rng.usize(1..=4) };
+        config.company_bytes = *rng.choice(&[0, 100, 1 << 20]).expect("three");
         config.segment_bytes = rng.u64(300..4000);
         config.rewrite_bytes = *rng.choice(&[0, 200, 1 << 20]).expect("three");
         config.handed_out_bytes = *rng.choice(&[0, 300, 1 << 20]).expect("three");

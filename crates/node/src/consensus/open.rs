@@ -36,6 +36,8 @@ pub struct Config {
     pub seed: u64,
     /// See [`crate::limits::APPEND_SLOTS`].
     pub slots: usize,
+    /// See [`crate::limits::COMPANY_BYTES`].
+    pub company_bytes: usize,
     /// See [`crate::limits::HEARTBEAT_TICKS`].
     pub heartbeat_ticks: usize,
     /// See [`crate::limits::ELECTION_TICKS`].
@@ -59,6 +61,7 @@ impl Config {
             member,
             seed,
             slots: limits::APPEND_SLOTS,
+            company_bytes: limits::COMPANY_BYTES,
             heartbeat_ticks: limits::HEARTBEAT_TICKS,
             election_ticks: limits::ELECTION_TICKS,
             segment_bytes: limits::SEGMENT_BYTES,

@@ -32,6 +32,11 @@ impl Proposals {
         self.waiting.is_empty()
     }
 
+    /// Size of what waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The batch of what waits longest, up to the byte bound; nothing leaves yet.
     pub(super) fn batch(&self, time: ClusterTime) -> (Bytes, usize) {
         let mut batch = begin_batch(time);

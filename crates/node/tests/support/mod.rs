@@ -46,8 +46,11 @@ impl SegmentSource for Disk {
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 pub const ME: MemberId = MemberId(0xe1);
 
+/// The defaults, but for small commands that are to be written side by side.
 pub fn config() -> Config {
-    Config::new(CLUSTER, ME, 7)
+    let mut config = Config::new(CLUSTER, ME, 7);
+    config.company_bytes = 0;
+    config
 }
 
 /// Commands of a batch, without what the state machine would make of them.

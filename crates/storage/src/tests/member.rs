@@ -306,6 +306,7 @@ fn config() -> Config {
     config.segment_bytes = SEGMENT_BYTES;
     // Old segments stay until a checkpoint, as with a log of real size.
     config.rewrite_bytes = 100;
+    config.company_bytes = 0;
     config
 }
 
