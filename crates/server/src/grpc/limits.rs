@@ -49,8 +49,7 @@ pub const REST: u32 = 3;
 pub const WORK_MIN: Duration = Duration::from_micros(250);
 
 /// The longest turn that counts: a message of [`STREAM_CHUNK_BYTES`] takes as long to make and send. More is
-/// waiting for the client, which costs nobody anything; so a stream never rests for more than it would
-/// if it worked all the time, and moves 60 MB/s at least.
+/// waiting for the client, which costs nobody anything and earns no rest.
 pub const TURN_MAX: Duration = Duration::from_micros(200);
 
 /// Bytes of data in one message of a snapshot; etcd's number.

@@ -148,8 +148,10 @@ impl EngineView for RocksView {
             .filter(|at| found[*at].is_none() && versions[*at] <= self.newest)
             .map(|at| (versions[at], at))
             .collect();
-        missing.sort_unstable();
-        self.look_up_in_order(&missing, &mut found)?;
+        if !missing.is_empty() {
+            missing.sort_unstable();
+            self.look_up_in_order(&missing, &mut found)?;
+        }
         Ok(found)
     }
 
