@@ -18,21 +18,22 @@ mod fuzz;
 mod steps;
 mod tidy;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
+    let root = &root();
     let mut arguments = std::env::args().skip(1);
     let task = arguments.next().unwrap_or_default();
     let passed = match task.as_str() {
-        "tidy" => steps::tidy(root())?,
-        "lint" => steps::lint(root())?,
-        "test" => steps::test(root())?,
-        "fuzz" => fuzz::fuzz(root(), &arguments.collect::<Vec<_>>())?,
-        "compat" => steps::compat(root(), std::env::args().skip(2))?,
-        "compat-table" => steps::compat_table(root())?,
-        "coverage" => coverage::coverage(root())?,
-        "ci" => steps::lint(root())? && steps::test(root())?,
+        "tidy" => steps::tidy(root)?,
+        "lint" => steps::lint(root)?,
+        "test" => steps::test(root)?,
+        "fuzz" => fuzz::fuzz(root, &arguments.collect::<Vec<_>>())?,
+        "compat" => steps::compat(root, std::env::args().skip(2))?,
+        "compat-table" => steps::compat_table(root)?,
+        "coverage" => coverage::coverage(root)?,
+        "ci" => steps::lint(root)? && steps::test(root)?,
         _ => {
             steps::say(
                 "usage: cargo xtask tidy | lint | test | fuzz | coverage | ci | compat | compat-table",
@@ -43,7 +44,10 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The root of the checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+/// The root of the checkout cargo runs this in, which need not be the one this was built in: they may
+/// share a target directory.
+fn root() -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    folder.parent().expect("xtask lies in the checkout").to_path_buf()
 }

@@ -83,7 +83,7 @@ fn found(check: fn(&Tree) -> Vec<Violation>, files: &[(&str, &str)]) -> Vec<(Str
 
 #[test]
 fn the_project_is_tidy() {
-    let report = check(&Tree::read(crate::root()).expect("read the checkout"));
+    let report = check(&Tree::read(&crate::root()).expect("read the checkout"));
     let lines: Vec<String> = report.violations.iter().map(Violation::to_string).collect();
     assert!(lines.is_empty(), "\n{}", lines.join("\n"));
 }

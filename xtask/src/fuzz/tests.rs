@@ -18,7 +18,7 @@ fn look(target: &str, seconds: u32) -> Option<(bool, String)> {
         let _ = writeln!(std::io::stderr(), "SKIPPED fuzz target {target}: no C++ compiler");
         return None;
     }
-    let fuzzer = Fuzzer::build(crate::root(), target).expect("the fuzz target can be built");
+    let fuzzer = Fuzzer::build(&crate::root(), target).expect("the fuzz target can be built");
     let mut command = fuzzer.command(&Wish::Glance(seconds)).expect("the cache can be written");
     let output = command.output().expect("the fuzz target starts");
     Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
