@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node::consensus::{Config, Consensus, Holds, bootstrap};
-use node::messages::{Committed, ConsensusInput, ConsensusOutput, Payload, SegmentId};
+use node::messages::{Committed, ConsensusInput, ConsensusOutput, SegmentId};
 use node::wal::replay::Place as LogPlace;
 use node::wal::{Recovered, ReplayError, SegmentSource, replay};
 use prost::Message;
 use state::alarms::Quota;
-use state::apply::Entry;
 use state::command::{Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put};
 use state::engine::{Engine, EngineView};
 use state::members::Member as MemberRow;
@@ -274,16 +273,7 @@ impl<H: Home> Member<H> {
     /// What is applied is acknowledged: it was durable before.
     fn apply(&mut self, entry: Committed, story: &mut Story) -> Result<(), String> {
         let Committed { index, term, payload } = entry;
-        let payload = match payload {
-            Payload::Empty => Entry::Empty,
-            Payload::Batch(batch) => Entry::Batch(batch),
-            Payload::Membership(change) => Entry::Membership {
-                member: change.member,
-                row: change.context,
-                conf_state: change.conf_state,
-            },
-        };
-        let applied = self.state.apply_entry(index, term, payload);
+        let applied = self.state.apply_entry(index, term, payload.into());
         applied.map_err(|error| error.to_string())?;
         self.state.publish();
         // What was there when it was opened has been noted by the life that wrote it.
