@@ -11,6 +11,7 @@
 //! Here with the memory engine, and a disk in memory that the log and the snapshot files are given.
 //! RocksDB takes no such disk: `tests/power_loss` has the same with it, below the whole process.
 
+pub(crate) mod causes;
 mod crashes;
 mod disk;
 mod medium;

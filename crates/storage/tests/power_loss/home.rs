@@ -9,6 +9,7 @@ use storage::data_dir::{DataDir, Stamp};
 use storage::log_disk::{LogDir, LogOptions};
 use storage::rocks::{Flusher, Owner, RocksEngine, RocksOptions};
 
+use crate::causes::chain;
 use crate::crashes::Machine;
 use crate::medium::{Call, Lie, Medium};
 use crate::member::{CLUSTER, Home, MEMBER};
@@ -138,14 +139,4 @@ impl Home for Folder {
         }
         self.opened().flusher.flush().map_err(|error| chain(&error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

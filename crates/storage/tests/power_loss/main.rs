@@ -15,6 +15,8 @@
 //! of what it does in the background. Each record is taken apart completely.
 #![cfg(all(feature = "rocksdb", target_os = "linux", target_env = "gnu"))]
 
+#[path = "../../src/tests/causes.rs"]
+mod causes;
 #[path = "../../src/tests/crashes.rs"]
 mod crashes;
 mod home;
