@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fastrand::Rng;
 
+use super::life::live;
 use super::medium::{Call, Crash, Medium};
 use super::member::{Home, Member};
 use super::story::Story;
@@ -46,11 +47,7 @@ pub(super) struct Recording {
 }
 
 /// Records a life that nothing disturbs.
-pub(super) fn record<M: Machine>(
-    machine: &M,
-    start: Medium,
-    live: impl FnOnce(&M::Home, &mut Story) -> Result<(), String>,
-) -> Recording {
+pub(super) fn record<M: Machine>(machine: &M, start: Medium) -> Recording {
     let mut story = Story::default();
     let calls = machine.run(&start, |home| live(home, &mut story)).expect("nothing disturbs it");
     Recording { start, calls, story }

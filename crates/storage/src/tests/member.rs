@@ -57,6 +57,10 @@ pub(super) trait Home: Clone {
     fn mark_born(&self) -> Result<(), String> {
         Ok(())
     }
+    /// Waits until nothing is left to be done in the background.
+    fn come_to_rest(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A running member.
@@ -191,7 +195,6 @@ impl<H: Home> Member<H> {
     }
 
     /// What it shows.
-    #[allow(dead_code, reason = "only an engine with files has views that outlive them")]
     pub(super) fn view(&self) -> Arc<dyn EngineView> {
         self.state.reader().engine_view()
     }

@@ -87,14 +87,6 @@ struct Open {
 }
 
 impl Folder {
-    /// Waits until files have become one file, if there are any.
-    pub(crate) fn wait_for_compaction(&self) -> Result<(), String> {
-        match self.machine.fault {
-            Some(Fault::NoFlush) => Ok(()),
-            _ => self.recorder.wait_for_removal(".sst"),
-        }
-    }
-
     fn opened(&self) -> &Open {
         self.open.as_deref().expect("the engine is opened before its log")
     }
@@ -131,6 +123,14 @@ impl Home for Folder {
 
     fn mark_born(&self) -> Result<(), String> {
         self.opened().data_dir.mark_born().map_err(|error| chain(&error))
+    }
+
+    /// Waits until files have become one file, if there are any.
+    fn come_to_rest(&self) -> Result<(), String> {
+        match self.machine.fault {
+            Some(Fault::NoFlush) => Ok(()),
+            _ => self.recorder.wait_for_removal(".sst"),
+        }
     }
 
     fn save(&mut self, state: &State) -> Result<LogIndex, String> {
