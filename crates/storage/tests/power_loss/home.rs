@@ -107,6 +107,8 @@ impl Home for Folder {
         let options = RocksOptions {
             cache_bytes: 1 << 20,
             write_buffer_bytes: 64 << 10,
+            // A handful of files, and thousands of starts.
+            opening_threads: 1,
             flush_at_close: self.machine.flush_at_close,
             ..RocksOptions::default()
         };
