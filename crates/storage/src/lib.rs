@@ -16,6 +16,7 @@
 
 pub mod data_dir;
 pub mod files;
+mod folder;
 mod limits;
 pub mod log_disk;
 #[cfg(feature = "rocksdb")]

@@ -52,9 +52,10 @@ use std::time::Duration;
 use node::messages::{LogWrite, SegmentId};
 
 use crate::files::FileError;
+use crate::folder::Folder;
 use crate::limits::{LOG_FILL_BITE_BYTES, LOG_FILL_PACE, LOG_SPACE_RETRY};
 use lane::Lane;
-use segment_files::{FileName, Folder, SegmentFiles, segment_name};
+use segment_files::{FileName, SegmentFiles, segment_name};
 use shared::{Pace, Shared};
 
 /// How the log is kept.
