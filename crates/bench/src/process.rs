@@ -4,23 +4,20 @@
 //! `bin/metastore --engine=rocksdb` is such a [`Program`], and `etcd` another.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 use std::str::FromStr;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, Result, ensure};
+use child::ports::free_ports;
+use child::{PATIENCE, Running};
 use tempfile::TempDir;
 
-const READY_LINE: &str = "ready to serve client requests";
+/// A start may read gigabytes.
 const READY_TIMEOUT: Duration = Duration::from_mins(2);
-const STOP_TIMEOUT: Duration = Duration::from_mins(1);
-const STOP_POLL: Duration = Duration::from_millis(10);
 
 /// What a server is started with: a binary and flags of its own, as on a command line. There is no
 /// quoting: a path has no spaces.
@@ -49,7 +46,7 @@ impl Program {
 
 /// A running server; dropping it kills it.
 pub(crate) struct Server {
-    child: Child,
+    running: Running,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
     /// From the start of the process to its ready line.
@@ -60,43 +57,30 @@ impl Server {
     /// Starts `program` on `data_dir`, which may hold data, and waits until it is ready.
     pub(crate) fn start(program: &Program, data_dir: &Path) -> Result<Server> {
         let Program { binary, flags } = program;
-        let (client, peer) = free_addresses()?;
-        let begin = Instant::now();
-        let mut child = Command::new(binary)
+        let [client, peer] = free_ports();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, client));
+        let mut command = Command::new(binary);
+        command
             .arg("--name=bench")
             .arg(format!("--data-dir={}", data_dir.display()))
-            .arg(format!("--listen-client-urls=http://{client}"))
-            .arg(format!("--advertise-client-urls=http://{client}"))
-            .arg(format!("--listen-peer-urls=http://{peer}"))
-            .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
-            .arg(format!("--initial-cluster=bench=http://{peer}"))
+            .arg(format!("--listen-client-urls=http://{address}"))
+            .arg(format!("--advertise-client-urls=http://{address}"))
+            .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
+            .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
+            .arg(format!("--initial-cluster=bench=http://127.0.0.1:{peer}"))
             .arg("--quota-backend-bytes=8589934592")
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        let lines = child.stderr.take().expect("stderr is piped");
-        let ready = follow(lines);
-        let mut server = Server { child, address: client, started_in: Duration::ZERO };
-        match ready.recv_timeout(READY_TIMEOUT) {
-            Ok(Ok(at)) => server.started_in = at - begin,
-            Ok(Err(last)) => bail!("{} ended before it was ready: {last}", binary.display()),
-            Err(_) => bail!("{} is not ready after {READY_TIMEOUT:?}", binary.display()),
-        }
-        Ok(server)
+            .args(flags);
+        let begin = Instant::now();
+        let (running, _) = Running::serve(&mut command, READY_TIMEOUT)?;
+        Ok(Server { running, address, started_in: begin.elapsed() })
     }
 
     /// Asks the server to stop and waits until it has.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).context("tell the server to stop")?;
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.child.try_wait()?.is_none() {
-            ensure!(Instant::now() < deadline, "the server has not stopped after {STOP_TIMEOUT:?}");
-            std::thread::sleep(STOP_POLL);
-        }
+        ensure!(
+            self.running.terminate().is_some(),
+            "the server has not stopped after {PATIENCE:?}"
+        );
         Ok(())
     }
 
@@ -116,45 +100,10 @@ impl Server {
     }
 
     fn number(&self, file: &str, name: &str) -> Result<u64> {
-        let path = PathBuf::from(format!("/proc/{}/{file}", self.child.id()));
+        let path = PathBuf::from(format!("/proc/{}/{file}", self.running.id()));
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         number_after(&text, name).with_context(|| format!("find {name} in {}", path.display()))
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads the log to its end, so that the server never waits for us, and tells when it was ready, or
-/// the last line if it never was.
-fn follow(lines: ChildStderr) -> mpsc::Receiver<Result<Instant, String>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let (mut last, mut ready) = (String::new(), false);
-        for line in BufReader::new(lines).lines().map_while(Result::ok) {
-            if !ready && line.contains(READY_LINE) {
-                ready = true;
-                let _ = sender.send(Ok(Instant::now()));
-            }
-            last = line;
-        }
-        if !ready {
-            let _ = sender.send(Err(last));
-        }
-    });
-    receiver
-}
-
-/// Two addresses that were free a moment ago.
-fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let (one, other) = (bind()?, bind()?);
-    Ok((one.local_addr()?, other.local_addr()?))
 }
 
 /// The number that follows `name` at the start of a line.
@@ -224,6 +173,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let program = "/bin/false --engine=rocksdb".parse().expect("a program");
         let error = Server::start(&program, folder.path()).err().expect("no server");
-        assert!(error.to_string().contains("ended before it was ready"), "{error}");
+        assert!(error.to_string().contains("did not become ready"), "{error}");
     }
 }

@@ -23,17 +23,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use child::{Follow, PATIENCE, Running};
+
 #[path = "../compat/binaries.rs"]
 mod binaries;
 #[path = "../compat/member.rs"]
 mod member;
-#[path = "../compat/process.rs"]
-mod process;
 mod story;
 
 use binaries::Binaries;
 use member::Member;
-use process::{Follow, PATIENCE, Running};
 
 /// What the program says once all scenes are played.
 const END: &str = "@end";

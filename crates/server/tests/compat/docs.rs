@@ -16,10 +16,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use child::finished::run;
+
 use crate::binaries::{self, Binaries, checkout};
 use crate::markdown::{Command, commands, is_shown};
 use crate::member::Member;
-use crate::process::run;
 
 /// Where pages say that the member is.
 const ADDRESS_ON_PAGES: &str = "127.0.0.1:2379";

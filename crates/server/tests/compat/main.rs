@@ -20,7 +20,6 @@ mod docs;
 mod markdown;
 mod member;
 mod normalise;
-mod process;
 mod runner;
 mod script;
 mod sessions;

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use child::finished::run;
+use child::{Follow, PATIENCE, Running};
+
 use crate::binaries::Binaries;
 use crate::member::Member;
 use crate::normalise::Names;
-use crate::process::{Follow, PATIENCE, Running, run};
 use crate::script::{Action, Step};
 use crate::transcript::lines_of;
 

@@ -8,8 +8,9 @@
 
 use std::fmt::Write;
 
+use child::finished::Finished;
+
 use crate::normalise::Names;
-use crate::process::Finished;
 
 /// The lines of one finished command, normalised.
 pub(crate) fn lines_of(finished: &Finished, names: &Names, is_protobuf: bool) -> Vec<String> {

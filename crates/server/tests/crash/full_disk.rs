@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use child::PATIENCE;
 use metastore_proto::etcdserverpb::alarm_request::AlarmAction;
 use metastore_proto::etcdserverpb::{AlarmRequest, AlarmType, CompactionRequest};
 
@@ -15,7 +16,7 @@ use metastore_proto::etcdserverpb::{AlarmRequest, AlarmType, CompactionRequest};
 use crate::kills::ROCKSDB;
 use crate::kills::{Engine, MEMORY, SMALL};
 use crate::steps::{delete, put, revision};
-use crate::support::{Client, Member, PATIENCE, block_on};
+use crate::support::{Client, Member, block_on};
 use crate::verify::Promises;
 
 const DISK_BYTES: usize = 24 << 20;

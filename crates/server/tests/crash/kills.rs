@@ -9,9 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use child::PATIENCE;
+
 use crate::load::{self, Plan};
 use crate::steps::put;
-use crate::support::{Member, PATIENCE, block_on};
+use crate::support::{Member, block_on};
 use crate::verify::{Checked, Promises};
 
 const SEED: u64 = 0x5eed_c4a5;

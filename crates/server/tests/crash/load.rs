@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use child::PATIENCE;
 use metastore_proto::etcdserverpb::{CompactionRequest, LeaseGrantRequest, LeaseKeepAliveRequest};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ use crate::keyspace::{Answer, Change, Keyspace, Op};
 use crate::leases::{LeaseNote, TTL_LONG_S};
 use crate::oracle::{Acknowledged, Attempt, History};
 use crate::requests::{send, watch_all};
-use crate::support::{Client, Member, PATIENCE};
+use crate::support::{Client, Member};
 
 const WRITERS: u64 = 6;
 const KEYS_SHARED: u64 = 12;

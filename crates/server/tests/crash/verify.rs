@@ -11,6 +11,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use child::PATIENCE;
 use metastore_proto::etcdserverpb::{
     HashKvRequest, LeaseLeasesRequest, LeaseTimeToLiveRequest, RangeRequest,
 };
@@ -22,7 +23,7 @@ use crate::leases::{LeaseBook, Told};
 use crate::load::Notes;
 use crate::oracle::{History, Oracle, Violation};
 use crate::requests::watch_all;
-use crate::support::{Client, PATIENCE};
+use crate::support::Client;
 
 /// Reads that are under way at the same time.
 const READERS: usize = 8;

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::member::{Member, PATIENCE, free_ports, get, put};
+use child::PATIENCE;
+use child::ports::free_ports;
+
+use crate::member::{Member, get, put};
 
 /// Status and body of a GET; nothing if the connection is closed without an answer.
 async fn http(port: u16, path: &str) -> (String, String) {

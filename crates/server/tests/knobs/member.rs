@@ -1,31 +1,25 @@
 //! One member on free loopback ports with a data directory of its own.
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
+use child::ports::on_free_ports;
+use child::{PATIENCE, Running, ServeError};
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use metastore_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use metastore_proto::etcdserverpb::{PutRequest, RangeRequest};
 use tonic::transport::{Channel, Endpoint};
 
-/// How long anything may take before a test gives it up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-const PORT_ATTEMPTS_MAX: u32 = 3;
-
 /// A running member; killed and its data removed when dropped.
 pub(crate) struct Member {
+    /// First, so that it has ended when its data is removed.
+    running: Running,
     folder: tempfile::TempDir,
     flags: Vec<String>,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
-    child: Child,
-    log: Receiver<String>,
     /// Of the log since it became ready.
     said: RefCell<Vec<String>>,
 }
@@ -34,29 +28,22 @@ impl Member {
     /// Starts the program with these flags beside those that every member gets.
     pub(crate) fn start(flags: &[&str]) -> Member {
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut said = String::new();
-        // Another process may take a free port before the member does: then others are tried.
-        for _ in 0..PORT_ATTEMPTS_MAX {
+        let started = on_free_ports(|[client_port, peer_port]| {
             let folder = tempfile::tempdir().unwrap();
-            let [client_port, peer_port] = free_ports();
-            match launch(folder.path(), &flags, client_port, peer_port) {
-                Ok((child, log)) => {
-                    let said = RefCell::default();
-                    return Member { folder, flags, client_port, peer_port, child, log, said };
-                }
-                Err(log) => said = log,
-            }
-        }
-        panic!("the member did not start with {flags:?}; it said:\n{said}");
+            let running = launch(folder.path(), &flags, client_port, peer_port)?;
+            let (flags, said) = (flags.clone(), RefCell::default());
+            Ok(Member { running, folder, flags, client_port, peer_port, said })
+        });
+        started.unwrap_or_else(|error: ServeError| panic!("with {flags:?}: {error}"))
     }
 
     /// Kills it and starts it on the same data, with these flags.
     pub(crate) fn crash(&mut self, flags: &[&str]) {
-        self.end();
+        self.running.kill();
         self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let started = launch(self.folder.path(), &self.flags, self.client_port, self.peer_port);
         self.said.get_mut().clear();
-        (self.child, self.log) = started.unwrap_or_else(|log| panic!("not again:\n{log}"));
+        self.running = started.unwrap_or_else(|error| panic!("not again: {error}"));
     }
 
     /// Waits for a line of the log that contains `words`, in their order.
@@ -69,10 +56,9 @@ impl Member {
                 return line.clone();
             }
             next = said.len();
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
-                Ok(line) => said.push(line),
-                Err(_) => panic!("no line with {words:?} among\n{}", said.join("\n")),
+            match self.running.next_line(deadline) {
+                Some(line) => said.push(line),
+                None => panic!("no line with {words:?} among\n{}", said.join("\n")),
             }
         }
     }
@@ -99,18 +85,6 @@ impl Member {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
-
-    fn end(&mut self) {
-        // Errors mean that it has ended already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 fn contains_in_order(line: &str, words: &[&str]) -> bool {
@@ -121,52 +95,24 @@ fn contains_in_order(line: &str, words: &[&str]) -> bool {
     })
 }
 
-/// Starts the process and waits until it is ready; the error is its log.
+/// Starts the process and waits until it is ready.
 fn launch(
     folder: &Path,
     flags: &[String],
     client_port: u16,
     peer_port: u16,
-) -> Result<(Child, Receiver<String>), String> {
+) -> Result<Running, ServeError> {
     let client_url = format!("http://127.0.0.1:{client_port}");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_metastore"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metastore"));
+    command
         .current_dir(folder)
         .env_clear()
         .args(["--data-dir=data", "--log-format=json", "--unsafe-no-fsync"])
         .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
         .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer_port}")])
-        .args(flags)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    let (sender, log) = channel();
-    // The thread ends with the pipe, that is with the child.
-    std::thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            // Nobody listens any more: go on reading, or the child would block on a full pipe.
-            let _ = sender.send(line);
-        }
-    });
-    let deadline = Instant::now() + PATIENCE;
-    let mut said = String::new();
-    while let Ok(line) = log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        if line.contains("ready to serve client requests") {
-            return Ok((child, log));
-        }
-        said.push_str(&line);
-        said.push('\n');
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    Err(said)
-}
-
-/// Ports that nobody listens on.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+        .args(flags);
+    let (running, _) = Running::serve(&mut command, PATIENCE)?;
+    Ok(running)
 }
 
 pub(crate) fn put(key: &str, value: impl Into<bytes::Bytes>) -> PutRequest {

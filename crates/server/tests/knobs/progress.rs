@@ -6,7 +6,9 @@ use metastore_proto::etcdserverpb::watch_client::WatchClient;
 use metastore_proto::etcdserverpb::watch_request::RequestUnion;
 use metastore_proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 
-use crate::member::{Member, PATIENCE, put};
+use child::PATIENCE;
+
+use crate::member::{Member, put};
 
 #[tokio::test]
 async fn an_idle_watcher_hears_of_progress_at_the_interval_and_at_the_right_revision() {

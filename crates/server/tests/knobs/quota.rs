@@ -3,6 +3,8 @@
 #[cfg(feature = "rocksdb")]
 use std::time::Instant;
 
+#[cfg(feature = "rocksdb")]
+use child::PATIENCE;
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use metastore_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use metastore_proto::etcdserverpb::{
@@ -11,8 +13,6 @@ use metastore_proto::etcdserverpb::{
 };
 use tonic::transport::Channel;
 
-#[cfg(feature = "rocksdb")]
-use crate::member::PATIENCE;
 use crate::member::{Member, get, put};
 
 /// Thirteen pages of etcd's: with less it could not even start.

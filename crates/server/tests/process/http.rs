@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::child::PATIENCE;
 use crate::member::Member;
+use child::PATIENCE;
 
 /// Status and body of a `GET`.
 pub(crate) fn get(port: u16, path: &str) -> (u16, String) {

@@ -11,9 +11,6 @@
 //! What requests answer is tested elsewhere (`tests/compat`, `tests/clients`); that nothing is lost
 //! when the process is killed as well.
 
-#[allow(dead_code, reason = "shared with the comparison, which uses all of it")]
-#[path = "../compat/process.rs"]
-mod child;
 mod http;
 mod member;
 mod places;

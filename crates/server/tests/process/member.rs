@@ -1,21 +1,13 @@
 //! One member in a folder of its own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
+use child::ports::on_free_ports;
+use child::{PATIENCE, Running, ServeError};
 use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use tonic::transport::{Channel, Endpoint};
-
-use crate::child::{Follow, PATIENCE, Running};
-
-/// What the log says when clients are served.
-pub(crate) const READY: &str = "ready to serve client requests";
-
-/// How often another port is tried when somebody was faster.
-const PORT_ATTEMPTS_MAX: u32 = 5;
 
 /// The program under test.
 pub(crate) fn binary() -> &'static Path {
@@ -42,26 +34,20 @@ pub(crate) struct Member {
 impl Member {
     /// Starts a member with these flags beside its addresses and its directory.
     pub(crate) fn start(flags: &[&str]) -> Member {
-        let folder = tempfile::tempdir().expect("make a folder");
-        let mut complaint = Vec::new();
-        for _ in 0..PORT_ATTEMPTS_MAX {
-            let [client, peer] = free_ports();
-            let mut command = command(folder.path(), client, peer);
-            match await_ready(command.args(flags)) {
-                Ok((running, log)) => {
-                    return Member { running, client_port: client, peer_port: peer, log, folder };
-                }
-                Err(log) => complaint = log,
-            }
-        }
-        panic!("the member does not start; it says:\n{}", complaint.join("\n"));
+        let started = on_free_ports(|[client_port, peer_port]| {
+            let folder = tempfile::tempdir().expect("make a folder");
+            let mut command = command(folder.path(), client_port, peer_port);
+            let (running, log) = await_ready(command.args(flags))?;
+            Ok(Member { running, client_port, peer_port, log, folder })
+        });
+        started.unwrap_or_else(|error: ServeError| panic!("{error}"))
     }
 
     /// Starts it again on the same ports and the same data.
     pub(crate) fn start_again(&mut self) {
         let mut command = command(self.folder.path(), self.client_port, self.peer_port);
-        let (running, log) = await_ready(&mut command)
-            .unwrap_or_else(|log| panic!("it does not start again:\n{}", log.join("\n")));
+        let (running, log) =
+            await_ready(&mut command).unwrap_or_else(|error| panic!("not again: {error}"));
         (self.running, self.log) = (running, log);
     }
 
@@ -140,23 +126,7 @@ pub(crate) fn command(folder: &Path, client: u16, peer: u16) -> Command {
     command
 }
 
-/// Starts it and waits until it serves; the error is its log.
-pub(crate) fn await_ready(command: &mut Command) -> Result<(Running, Vec<String>), Vec<String>> {
-    let running = Running::start(command, Follow::Stderr).expect("the program starts");
-    let mut log = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while let Some(line) = running.next_line(deadline) {
-        let ready = line.contains(READY);
-        log.push(line);
-        if ready {
-            return Ok((running, log));
-        }
-    }
-    Err(log)
-}
-
-/// Two ports that nobody listens on.
-pub(crate) fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bind a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound above").port())
+/// Starts it and waits until it serves; with what it has said.
+pub(crate) fn await_ready(command: &mut Command) -> Result<(Running, Vec<String>), ServeError> {
+    Running::serve(command, PATIENCE)
 }

@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
+use child::ports::free_ports;
+
 use crate::http;
-use crate::member::{await_ready, bare, binary, free_ports};
+use crate::member::{await_ready, bare, binary};
 
 #[test]
 fn localhost_is_an_address() {

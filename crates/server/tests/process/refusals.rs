@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use crate::child::{Finished, run};
-use crate::member::{Member, bare, binary, command, free_ports};
+use child::finished::{Finished, run};
+use child::ports::free_ports;
+
+use crate::member::{Member, bare, binary, command};
 
 fn refused(arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("make a folder");

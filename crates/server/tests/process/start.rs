@@ -3,9 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use crate::child::{Follow, Running, run};
+use child::finished::run;
+use child::ports::free_ports;
+use child::{Follow, PATIENCE, READY, Running};
+
 use crate::http;
-use crate::member::{Member, as_etcd, await_ready, bare, binary, command, free_ports};
+use crate::member::{Member, as_etcd, await_ready, bare, binary, command};
 
 #[test]
 fn help_and_version_are_printed_and_are_no_failures() {
@@ -141,7 +144,7 @@ fn a_terminal_may_be_all_it_has() {
     drop(command);
     // A member that does not come up ends, and with it the lines.
     let lines = BufReader::new(std::fs::File::from(terminal)).lines();
-    let ready = lines.map_while(Result::ok).find(|line| line.contains(crate::member::READY));
+    let ready = lines.map_while(Result::ok).find(|line| line.contains(READY));
     assert!(ready.is_some(), "it serves");
     assert_eq!(http::get(client, "/health").0, 200);
     child.kill().expect("it runs");
@@ -178,7 +181,7 @@ fn somebody_who_does_not_read_its_log_does_not_stop_it() {
         .collect();
     let script = format!("exec {} --log-level debug 2> >(head -n 1 >&2)", words.join(" "));
     let mut running = Running::start(shell.args(["-c", &script]), Follow::Stderr).expect("bash");
-    let deadline = Instant::now() + crate::child::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     running.next_line(deadline).expect("the one line that is read");
     while std::net::TcpStream::connect(("127.0.0.1", client)).is_err() {
         assert!(Instant::now() < deadline, "it ended when nobody read its log");

@@ -8,24 +8,18 @@
 //! Waiting is always for a line or for the end of the process, with a bound: a slow machine is slow,
 //! not wrong. What the member has written to its log is kept for the message of a failed test.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Instant;
 
+use child::ports::free_ports;
+use child::{Follow, PATIENCE, READY, Running};
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use metastore_proto::etcdserverpb::lease_client::LeaseClient;
 use metastore_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use metastore_proto::etcdserverpb::watch_client::WatchClient;
-use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::{Channel, Endpoint};
 
-/// How long anything may take before the test gives it up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-const READY: &str = "ready to serve client requests";
 const IN_USE: &str = "Address already in use";
 /// How many pairs of ports are tried.
 const PORT_ATTEMPTS_MAX: u32 = 5;
@@ -48,12 +42,6 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// Everything it has said.
     pub(crate) log: String,
-}
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
 }
 
 impl Member {
@@ -104,7 +92,8 @@ impl Member {
         assert!(self.running.is_none(), "the member runs already");
         let [client_port, peer_port] = free_ports();
         let client_url = format!("http://127.0.0.1:{client_port}");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_metastore"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_metastore"));
+        command
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
@@ -114,24 +103,11 @@ impl Member {
             .args(["--initial-cluster", "default=http://127.0.0.1:2380"])
             .args(&self.flags)
             .env_clear()
-            .env("RUST_BACKTRACE", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start the member's process");
-        let stderr = BufReader::new(child.stderr.take().expect("piped above"));
-        let (sender, lines) = channel();
-        // Ends with the pipe, that is with the process.
-        std::thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                // When nobody listens it goes on reading, or the process would block on the pipe.
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
+            .env("RUST_BACKTRACE", "1");
+        let running = Running::start(&mut command, Follow::Stderr);
         self.client_port = client_port;
         self.log.clear();
-        self.running = Some(Running { child, lines });
+        self.running = Some(running.expect("start the member's process"));
     }
 
     /// Waits for the line that says so, or for the end of the process.
@@ -148,15 +124,9 @@ impl Member {
 
     /// The next line of its log; `None` when it has ended or is silent for too long.
     fn next_line(&mut self, deadline: Instant) -> Option<String> {
-        let running = self.running.as_ref()?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        match running.lines.recv_timeout(left) {
-            Ok(line) => {
-                self.log.push(line.clone());
-                Some(line)
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        let line = self.running.as_ref()?.next_line(deadline)?;
+        self.log.push(line.clone());
+        Some(line)
     }
 
     /// Waits until so many lines of the log contain this text, those said before included.
@@ -170,17 +140,14 @@ impl Member {
 
     /// Whether a line of the log that was read so far contains this text.
     pub(crate) fn has_said(&mut self, text: &str) -> bool {
-        if let Some(running) = &self.running {
-            self.log.extend(running.lines.try_iter());
-        }
+        while self.next_line(Instant::now()).is_some() {}
         self.log.iter().any(|line| line.contains(text))
     }
 
     /// Ends the process at once and at any moment: `kill -9`.
     pub(crate) fn kill(&mut self) {
         let Some(running) = &mut self.running else { return };
-        // An error means that it has ended already.
-        let _ = running.child.kill();
+        running.kill();
         self.wait_for_end(Instant::now() + PATIENCE);
         self.must_not_have_panicked();
     }
@@ -188,7 +155,7 @@ impl Member {
     /// Ends the process as a service manager does, and expects success.
     pub(crate) fn terminate(&mut self) {
         let running = self.running.as_ref().expect("the member runs");
-        kill_process(Pid::from_child(&running.child), Signal::TERM).expect("it was not waited for");
+        running.tell_to_stop().expect("it was not waited for");
         let status = self.wait_for_end(Instant::now() + PATIENCE);
         self.must_not_have_panicked();
         let code = status.and_then(|status| status.code());
@@ -201,9 +168,9 @@ impl Member {
         while self.next_line(deadline).is_some() {}
         let mut running = self.running.take()?;
         if Instant::now() >= deadline {
-            let _ = running.child.kill();
+            running.kill();
         }
-        running.child.wait().ok()
+        running.wait()
     }
 
     fn must_not_have_panicked(&self) {
@@ -223,16 +190,6 @@ impl Member {
     /// A client with a connection of its own.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.client_port).await.expect("a ready member takes connections")
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        if let Some(running) = &mut self.running {
-            // It may have ended already; all that matters is that it is gone.
-            let _ = running.child.kill();
-            let _ = running.child.wait();
-        }
     }
 }
 
@@ -262,10 +219,4 @@ impl Client {
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("build a runtime").block_on(future)
-}
-
-/// Two ports that nobody listens on.
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bind a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound above").port())
 }
