@@ -28,7 +28,7 @@ use state::members::Member;
 use state::schema::{Table, meta};
 use state::{LogIndex, MemberId, State};
 use storage::data_dir::{DataDir, Stamp};
-use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
+use storage::log_disk::{Companion, LogDir, LogEvent, LogOptions, segment_path};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
@@ -221,9 +221,9 @@ fn log_options(config: &Config) -> LogOptions {
     LogOptions {
         segment_bytes: config.log.segment_bytes,
         durable: config.log.sync,
-        // Measured: a lone put is an order of magnitude faster where a disk that has nothing else
-        // to do completes late; docs/performance.md has the numbers.
-        companion: true,
+        // Where a disk that has nothing else to do completes late, a lone put is an order of magnitude
+        // faster.
+        companion: Companion::WhileLate,
         ..LogOptions::default()
     }
 }

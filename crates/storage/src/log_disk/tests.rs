@@ -19,7 +19,7 @@ use bytes::Bytes;
 use node::messages::{LogWrite, SegmentId};
 
 use super::shared::Pace;
-use super::{LogDir, LogDisk, LogError, LogEvent, LogOptions};
+use super::{Companion, LogDir, LogDisk, LogError, LogEvent, LogOptions};
 use faulty::FaultyDisk;
 
 const SEGMENT_BYTES: u64 = 4096;
