@@ -183,8 +183,8 @@ impl LogDir {
     /// # Errors
     /// If it cannot be read.
     pub fn read_again(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
-        let path = segment_path(&self.path, segment);
-        Ok(std::fs::read(&path).map_err(FileError::new("read", &path))?)
+        let name = segment_name(segment);
+        Ok(self.files.read_again(&name).map_err(FileError::new("read", &self.path.join(name)))?)
     }
 
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.

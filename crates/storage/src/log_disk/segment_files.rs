@@ -34,6 +34,10 @@ pub(crate) trait SegmentFiles: Send + Sync {
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
     /// What is on the disk under this name: never what would be lost in a crash.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// The same once more, from the cache of the system where it can.
+    fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.read(name)
+    }
     /// Gives a file another name; durable after `sync_names`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file; durable after `sync_names`.
@@ -148,6 +152,10 @@ impl SegmentFiles for Folder {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod faulty;
 mod folder;
 mod order;
 mod space;
+mod unfilled;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

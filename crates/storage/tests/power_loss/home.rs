@@ -6,7 +6,9 @@ use std::sync::Arc;
 use state::engine::Engine;
 use state::{LogIndex, State};
 use storage::data_dir::{DataDir, Stamp};
+use storage::files::FileError;
 use storage::log_disk::{LogDir, LogOptions};
+use storage::log_start::Birth;
 use storage::rocks::{Flusher, Owner, RocksEngine, RocksOptions};
 
 use crate::crashes::Machine;
@@ -99,6 +101,16 @@ impl Folder {
     }
 }
 
+impl Birth for Folder {
+    fn is_born(&self) -> Result<bool, FileError> {
+        self.opened().data_dir.is_born()
+    }
+
+    fn mark_born(&self) -> Result<(), FileError> {
+        self.opened().data_dir.mark_born()
+    }
+}
+
 impl Home for Folder {
     fn calls(&self) -> usize {
         self.recorder.calls()
@@ -122,14 +134,6 @@ impl Home for Folder {
         let engine = engine.map_err(|error| chain(&error))?;
         self.open = Some(Arc::new(Open { flusher: engine.flusher(), data_dir }));
         Ok(Box::new(engine))
-    }
-
-    fn is_born(&self, _promised: bool) -> Result<bool, String> {
-        self.opened().data_dir.is_born().map_err(|error| chain(&error))
-    }
-
-    fn mark_born(&self) -> Result<(), String> {
-        self.opened().data_dir.mark_born().map_err(|error| chain(&error))
     }
 
     fn save(&mut self, state: &State) -> Result<LogIndex, String> {

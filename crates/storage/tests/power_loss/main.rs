@@ -28,8 +28,8 @@ mod recorder;
 mod story;
 
 use state::LogIndex;
-/// Where the shared files look for it.
-use storage::log_disk;
+/// Where the shared files look for them.
+use storage::{log_disk, log_start};
 
 use crashes::{Recording, crash_everywhere};
 use home::{Fault, Folder, OnFiles};
