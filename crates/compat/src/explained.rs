@@ -70,9 +70,13 @@ pub const TABLE: &[Explained] = &[
                 question.call.body.as_ref().is_some_and(|body| {
                     (1..5).contains(&body.len()) || body[..] == [1, 0, 0, 0, 0]
                 });
-            is_cut && question.difference.place == "text"
+            // Behind that, a stream of requests is taken for one that has ended.
+            let places =
+                if question.call.path == KEEP_ALIVE { &["text", "code"][..] } else { &["text"] };
+            is_cut && places.contains(&question.difference.place.as_str())
         },
     },
+    Explained { name: "A second request where one is taken", applies: asked_twice },
     Explained {
         name: "A known field of another wire type",
         applies: |question| {
@@ -82,6 +86,11 @@ pub const TABLE: &[Explained] = &[
         },
     },
 ];
+
+/// A method that takes one request and gives a stream.
+pub(crate) const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+/// A method that takes a stream of requests.
+pub(crate) const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 /// The frame of a range request whose key is a number.
 pub(crate) const WRONG_TYPE: &[u8] = &[0, 0, 0, 0, 2, 0x08, 0x05];
@@ -109,6 +118,15 @@ fn stream_by_target(question: Question<'_>) -> bool {
             && subject.text == "RangeStream does not support custom sort orders"
     });
     is_refused && asked.is_some_and(|asked| asked.sort_order == 0 && asked.sort_target != 0)
+}
+
+fn asked_twice(question: Question<'_>) -> bool {
+    let is_refused = question.etcd.is_some_and(|etcd| {
+        etcd.text
+            == "cardinality violation: received multiple request messages for \
+                non-client-streaming RPC"
+    });
+    is_refused && question.call.path == RANGE_STREAM
 }
 
 fn tied(question: Question<'_>) -> bool {

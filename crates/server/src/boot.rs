@@ -7,28 +7,26 @@
 //!
 //! Everything that can be wrong with what is on disk is found here, before anything is served.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use node::applier::Applier;
 use node::consensus::{self, Consensus, Holds};
-use node::messages::SegmentId;
-use node::wal::replay::Place;
-use node::wal::{self, Recovered, ReplayError, SegmentSource};
+use node::messages::{LogWrite, SegmentId};
+use node::wal::{Recovered, ReplayError};
 use prost::Message;
 use state::alarms::Quota;
 use state::command::{ClusterVersion, Operation, Publish};
 use state::members::Member;
 use state::schema::{Table, meta};
-use state::{LogIndex, MemberId, State};
+use state::{LogIndex, State};
 use storage::data_dir::{DataDir, Stamp};
-use storage::log_disk::{LogDir, LogEvent, LogOptions, segment_path};
+use storage::log_disk::{Companion, LogDir, LogOptions, segment_path};
+use storage::log_start::{LogStart, LogStartError};
 use tokio::sync::oneshot;
 
 use crate::checkpoints::Checkpoints;
@@ -158,27 +156,29 @@ fn open_data_dir(config: &Config) -> Result<DataDir> {
     Ok(DataDir::open(&config.data_dir, &stamp)?)
 }
 
-/// Where the log of a new cluster begins.
-const BEGINNING: Place = Place { segment: SegmentId(1), offset: 0 };
+/// Works with the log as a member does that starts.
+fn with_log<T>(config: &Config, data_dir: &DataDir, work: impl FnOnce(&LogStart<'_>) -> T) -> T {
+    let Stamp { cluster, member, .. } = *data_dir.stamp();
+    let log = || LogDir::new(&data_dir.log(), log_options(config));
+    work(&LogStart { cluster, member, log: &log, birth: data_dir })
+}
 
-/// Reads the log behind `applied`; `None` if there is none.
+/// Reads the log behind `applied`; `None` if it has not begun.
 fn read_log(config: &Config, data_dir: &DataDir, applied: LogIndex) -> Result<Option<Recovered>> {
-    let (cluster, member) = (data_dir.stamp().cluster, data_dir.stamp().member);
-    let folder = LogDir::new(&data_dir.log(), log_options(config));
-    let log = Log { folder, seen: RefCell::default() };
-    let replayed = wal::replay(&log, cluster, member, applied);
-    if matches!(replayed, Err(ReplayError::Rot(BEGINNING)))
-        && applied == LogIndex(0)
-        && !data_dir.is_born()?
-    {
-        // The power failed within the very first write: nobody was promised anything.
-        return Ok(None);
+    with_log(config, data_dir, |log| log.read(applied)).map_err(|error| named(error, data_dir))
+}
+
+/// Says where the log is that cannot be gone on with.
+fn named(error: LogStartError, data_dir: &DataDir) -> anyhow::Error {
+    match error {
+        LogStartError::Read(error) => {
+            let segment = file_of(&error);
+            let place = segment.map_or(data_dir.log(), |id| segment_path(&data_dir.log(), id));
+            anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
+        }
+        LogStartError::Lost => anyhow!("{} has lost its log", data_dir.path().display()),
+        error => error.into(),
     }
-    replayed.map_err(|error| {
-        let place =
-            file_of(&error).map_or_else(|| data_dir.log(), |id| segment_path(&data_dir.log(), id));
-        anyhow::Error::new(error).context(format!("read the log in {}", place.display()))
-    })
 }
 
 /// Puts the log behind what the engine holds, and founds the cluster if there is none.
@@ -186,22 +186,13 @@ fn open_consensus(
     config: &Config,
     data_dir: &DataDir,
     state: &State,
-    mut recovered: Option<Recovered>,
+    read: Option<Recovered>,
 ) -> Result<Consensus> {
     let holds = holds(state)?;
     let consensus_config = consensus_config(config, data_dir.stamp());
-    if recovered.is_none() {
-        if data_dir.is_born()? || holds.index != LogIndex(0) {
-            bail!("{} has lost its log", data_dir.path().display());
-        }
-        let founding = config.initial_cluster.found()?;
-        let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
-        found(data_dir, log_options(config), &consensus_config, peer_urls)?;
-        recovered = read_log(config, data_dir, holds.index)?;
-    }
-    // From here on an empty log is a loss, not a beginning.
-    data_dir.mark_born()?;
-    let recovered = recovered.context("the log is empty right after it was begun")?;
+    let recovered = with_log(config, data_dir, |log| {
+        log.go_on_or_begin(read, holds.index, || first_write(config, &consensus_config))
+    })?;
     if let Some(place) = recovered.cut {
         let file = segment_path(&data_dir.log(), place.segment).display().to_string();
         tracing::warn!(file, %place, "cut off what was not acknowledged at the end of the log");
@@ -221,9 +212,9 @@ fn log_options(config: &Config) -> LogOptions {
     LogOptions {
         segment_bytes: config.log.segment_bytes,
         durable: config.log.sync,
-        // Measured: a lone put is an order of magnitude faster where a disk that has nothing else
-        // to do completes late; docs/performance.md has the numbers.
-        companion: true,
+        // Where a disk that has nothing else to do completes late, a lone put is an order of magnitude
+        // faster.
+        companion: Companion::WhileLate,
         ..LogOptions::default()
     }
 }
@@ -293,27 +284,13 @@ fn consensus_config(config: &Config, stamp: &Stamp) -> consensus::Config {
 }
 
 /// Begins the log of a new cluster of this one member.
-fn found(
-    data_dir: &DataDir,
-    options: LogOptions,
-    config: &consensus::Config,
-    peer_urls: Vec<String>,
-) -> Result<()> {
-    let member = Member { id: config.member.0, peer_urls, ..Member::default() };
+fn first_write(config: &Config, consensus: &consensus::Config) -> Result<LogWrite> {
+    let founding = config.initial_cluster.found()?;
+    let peer_urls = founding.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
+    let member = Member { id: consensus.member.0, peer_urls, ..Member::default() };
     let row = Bytes::from(member.encode_to_vec());
     let salt = u32::try_from(unix_ms() & 0xffff_ffff).expect("32 bits");
-    let write = consensus::bootstrap(config, salt, &[(MemberId(member.id), row)]);
-    let (done, events) = mpsc::channel();
-    let dir = LogDir::new(&data_dir.log(), options);
-    let mut disk = dir.start(move |event| drop(done.send(event)))?;
-    disk.append(write)?;
-    loop {
-        match events.recv().context("the log disk ended")? {
-            LogEvent::Persisted { .. } => return Ok(()),
-            LogEvent::Failed(error) => return Err(error).context("begin the log"),
-            LogEvent::Full | LogEvent::SpaceAgain => {}
-        }
-    }
+    Ok(consensus::bootstrap(consensus, salt, &[(consensus.member, row)]))
 }
 
 fn settings(config: &Config) -> Settings {
@@ -337,26 +314,6 @@ fn settings(config: &Config) -> Settings {
         slow_read: config.slow_apply,
         slow_request: config.slow_request,
         unread_view: UNREAD_VIEW_MAX,
-    }
-}
-
-/// The folder of the log, read for replay. Replay looks at each segment twice: to read it again costs
-/// less than to keep them all.
-struct Log {
-    folder: LogDir,
-    /// What has been read from the disk itself.
-    seen: RefCell<BTreeSet<SegmentId>>,
-}
-
-impl SegmentSource for Log {
-    fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.folder.segments().map_err(std::io::Error::other)
-    }
-
-    fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        let is_new = self.seen.borrow_mut().insert(segment);
-        let read = if is_new { LogDir::read } else { LogDir::read_again };
-        read(&self.folder, segment).map(Bytes::from).map_err(std::io::Error::other)
     }
 }
 

@@ -29,12 +29,10 @@ use storage::log_disk::{LogDisk, LogError, LogEvent};
 
 use crate::checkpoints::Checkpoints;
 use crate::handle::Beacon;
-use crate::limits::{
-    ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK, SWEEP_REST, SWEEP_RETRY,
-    SWEEP_RETRY_MAX,
-};
+use crate::limits::{ALLOCATOR_NUDGE_BYTES, CORE_INPUTS_PER_TURN, OVERDUE_LOOK};
 use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
+use crate::sweep_pace::SweepPace;
 use crate::waiters::Waiters;
 use crate::watch_queue::WatchQueue;
 
@@ -111,12 +109,7 @@ pub struct Core {
     started: Instant,
     next_tick: Instant,
     next_look: Instant,
-    /// Until garbage that a view holds is looked at again.
-    sweep_retry: Duration,
-    /// Not before then.
-    sweep_due: Instant,
-    /// Since the last sweep.
-    has_had_inputs: bool,
+    sweep_pace: SweepPace,
     stopping: bool,
     log_failure: Option<LogError>,
 }
@@ -186,9 +179,7 @@ impl Core {
             started: now,
             next_tick: now + parts.tick,
             next_look: now + OVERDUE_LOOK,
-            sweep_retry: SWEEP_RETRY,
-            sweep_due: Instant::now(),
-            has_had_inputs: false,
+            sweep_pace: SweepPace::new(),
             stopping: false,
             log_failure: None,
         }
@@ -227,10 +218,7 @@ impl Core {
     /// Waits for an input or the next deadline, and takes everything that is there.
     fn wait(&mut self) {
         let now = Instant::now();
-        let mut until = self.next_tick;
-        if self.applier.garbage() != Garbage::None {
-            until = until.min(self.sweep_due);
-        }
+        let until = self.sweep_pace.due().map_or(self.next_tick, |due| due.min(self.next_tick));
         match self.inbox.recv_timeout(until.saturating_duration_since(now)) {
             Ok(input) => self.take(input),
             Err(RecvTimeoutError::Timeout) => {}
@@ -272,46 +260,25 @@ impl Core {
         }
     }
 
-    /// Removes some garbage if it is time. Beside others it takes a part of the time, and that part even
-    /// if they would take all: nobody waits for it by the microsecond, but it must keep up with them.
+    /// Removes some garbage if it is time.
     fn sweep(&mut self) -> Result<(), CoreError> {
-        let begin = Instant::now();
-        if self.applier.garbage() == Garbage::None {
-            self.sweep_due = begin;
+        let Some(piece) = self.sweep_pace.begin(Instant::now(), self.applier.garbage()) else {
             return Ok(());
-        }
-        if begin < self.sweep_due {
-            return Ok(());
-        }
-        let is_alone = !std::mem::take(&mut self.has_had_inputs);
-        // Late because a turn was long: its share of that, too.
-        let budget = begin.saturating_duration_since(self.sweep_due) / SWEEP_REST;
+        };
         loop {
             self.applier.sweep(&mut self.wiring)?;
-            if self.applier.garbage() != Garbage::Removable || begin.elapsed() >= budget {
+            let now = Instant::now();
+            if self.applier.garbage() != Garbage::Removable || now >= piece.until() {
+                self.sweep_pace.end(&piece, now, self.applier.garbage());
                 break;
             }
         }
         self.wiring.waiters.send_answers();
-        let end = Instant::now();
-        let pause = match self.applier.garbage() {
-            // Most views are held for microseconds, some for minutes.
-            Garbage::Held => {
-                let pause = self.sweep_retry;
-                self.sweep_retry = (2 * pause).min(SWEEP_RETRY_MAX);
-                pause
-            }
-            Garbage::None | Garbage::Removable => {
-                self.sweep_retry = SWEEP_RETRY;
-                if is_alone { Duration::ZERO } else { SWEEP_REST * (end - begin) }
-            }
-        };
-        self.sweep_due = end + pause;
         Ok(())
     }
 
     fn take(&mut self, input: CoreInput) {
-        self.has_had_inputs = true;
+        self.sweep_pace.had_input();
         match input {
             CoreInput::Propose { request, command, reply } => {
                 self.wiring.waiters.propose(request, reply);

@@ -46,7 +46,7 @@ use crate::listen::Shutdown;
 use crate::slow;
 use limits::GRPC_OVERHEAD_BYTES;
 use permit::{Permit, Permits};
-use status::EtcdError;
+use status::{EtcdError, Takes};
 use terms::Terms;
 
 pub mod arrival;
@@ -253,7 +253,7 @@ fn with_etcds_status(response: Response<Body>, path: &PathAndQuery) -> Response<
             status::unknown_method(service, method).into_http()
         }
         Code::OutOfRange | Code::Internal | Code::ResourceExhausted => {
-            status::in_etcds_words(status).into_http()
+            status::in_etcds_words(status, Takes::of(path.path())).into_http()
         }
         _ => response,
     }

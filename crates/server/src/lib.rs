@@ -14,6 +14,7 @@ pub mod handle;
 pub mod reply;
 pub mod run;
 pub mod slow;
+pub mod sweep_pace;
 pub mod waiters;
 pub mod watch_queue;
 

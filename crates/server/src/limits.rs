@@ -9,6 +9,10 @@ pub const CORE_INPUTS_PER_TURN: usize = 4096;
 /// Removing garbage rests so many times as long as it takes while there is something else to do.
 pub const SWEEP_REST: u32 = 3;
 
+/// Lateness that a piece of that makes up for, so that none takes more than a third of it: longer than a turn
+/// takes, shorter than a member is held up that was stopped and continued.
+pub const SWEEP_LATE_MAX: Duration = Duration::from_millis(300);
+
 /// How soon the core thread looks again at garbage that a held view keeps from being removed; twice as
 /// long each time, up to the second.
 pub const SWEEP_RETRY: Duration = Duration::from_millis(1);

@@ -4,6 +4,7 @@
 //! is durability, peers and elections.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use state::alarms::Quota;
 use state::command::{ClusterVersion, Command, Operation, begin_batch, push_command};
 use state::engine::memory::MemoryEngine;
 use state::members::Member;
-use state::watch::{StreamId, StreamInput};
+use state::watch::{HubInput, StreamId, StreamInput};
 use state::{ClusterId, ClusterTime, LogIndex, MemberId, RequestId, State, Term};
 
 use crate::core::{CoreInput, CoreReceiver};
@@ -40,6 +41,7 @@ pub(crate) struct ToyMember {
     pub(crate) frontend: Option<Frontend>,
     beacon: Arc<Beacon>,
     core: Option<JoinHandle<()>>,
+    watch_streams: Arc<AtomicUsize>,
 }
 
 /// Small numbers, so that limits are met soon.
@@ -70,6 +72,7 @@ impl ToyMember {
         let reader = state.reader().clone();
         let (core, inbox) = mpsc::channel();
         let running = Core::new(Applier::new(state, MEMBER));
+        let watch_streams = Arc::clone(&running.shell.watch_streams);
         let thread = std::thread::spawn(move || running.run(&inbox));
         let beacon = Arc::new(Beacon::default());
         beacon.set(&standing());
@@ -96,7 +99,13 @@ impl ToyMember {
         };
         let frontend = Frontend::start(vec![Door { bound, serves }], &shutdown, &listen);
         let frontend = Some(frontend.expect("threads can be started"));
-        ToyMember { handle, shutdown, port, frontend, beacon, core: Some(thread) }
+        let core = Some(thread);
+        ToyMember { handle, shutdown, port, frontend, beacon, core, watch_streams }
+    }
+
+    /// Those that have come and not left.
+    pub(crate) fn watch_streams(&self) -> usize {
+        self.watch_streams.load(Ordering::Relaxed)
     }
 
     /// From now on nobody leads.
@@ -152,6 +161,7 @@ struct Core {
 struct Shell {
     waiters: Waiters,
     watchers: HashMap<StreamId, Arc<WatchQueue>>,
+    watch_streams: Arc<AtomicUsize>,
     own: Vec<Bytes>,
 }
 
@@ -200,13 +210,19 @@ impl Core {
                 Ok(CoreInput::OpenWatch { stream, queue }) => {
                     self.shell.watchers.insert(stream, queue);
                 }
-                Ok(CoreInput::Watch(input)) => self.inbox.push_back(ApplierInput::Watch(input)),
+                Ok(CoreInput::Watch(input)) => {
+                    if let HubInput::Leave { stream } = &input {
+                        self.shell.watchers.remove(stream);
+                    }
+                    self.inbox.push_back(ApplierInput::Watch(input));
+                }
                 Ok(CoreInput::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 #[allow(unreachable_patterns, reason = "the log disk has no part in this")]
                 Ok(_) => {}
             }
             self.turn();
+            self.shell.watch_streams.store(self.shell.watchers.len(), Ordering::Relaxed);
         }
     }
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The steps are [`server::boot`]'s, in this process. Kills of the real one at these steps are in
-//! `crash`, power cuts in `storage`, without this crate's part of the start.
+//! `crash`, power cuts at each call of [`storage::log_start`] in `storage`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -271,6 +271,31 @@ fn a_first_write_that_is_torn_later_is_a_loss() {
             scene.write("BORN", b"");
             let error = scene.start().expect_err("a member that lived has lost its log");
             assert!(error.contains("log"), "{engine}, {torn:?}: {error}");
+        }
+    }
+}
+
+/// With a log that is gone but for this much of its first write.
+fn without_its_log(scene: &Scene, left: Option<&[u8]>) -> Result<(), String> {
+    let log = scene.data().join("log");
+    for file in fs::read_dir(&log).expect("it has a log") {
+        fs::remove_file(file.expect("a file").path()).expect("it is ours");
+    }
+    if let Some(left) = left {
+        scene.write_segment(left);
+    }
+    scene.start()
+}
+
+#[test]
+fn a_member_that_has_lived_and_lost_its_log_is_not_begun_anew() {
+    for engine in engines() {
+        let first_write = Scene::new(engine).first_write();
+        for left in [None, Some(&[][..]), Some(&first_write[..SECTOR])] {
+            let scene = Scene::new(engine);
+            scene.start().expect("it lives");
+            let error = without_its_log(&scene, left).expect_err("what it promised is lost");
+            assert!(error.contains("log"), "{engine}, {left:?}: {error}");
         }
     }
 }

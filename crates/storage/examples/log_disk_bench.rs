@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node::messages::{LogWrite, SegmentId};
 use state::{LogIndex, Term};
-use storage::log_disk::{LogDir, LogDisk, LogEvent, LogOptions};
+use storage::log_disk::{Companion, LogDir, LogDisk, LogEvent, LogOptions};
 use storage::snapshots::{SnapshotFiles, SnapshotName};
 
 type Failure = Box<dyn std::error::Error>;
@@ -39,9 +39,9 @@ fn main() -> Result<(), Failure> {
         let lone = LogOptions::default();
         // In turns, because the disk's mood changes within seconds.
         for _ in 0..3 {
-            for companion in [false, true] {
+            for companion in [Companion::Never, Companion::Always] {
                 let options = LogOptions { companion, ..LogOptions::default() };
-                let with = if companion { "companion" } else { "alone    " };
+                let with = if companion == Companion::Always { "companion" } else { "alone    " };
                 let line = with_log(&folder, &options, |b| b.inline(size, writes))?;
                 writeln!(out, "  1 by its caller, {with}  {line}")?;
                 let line = with_log(&folder, &options, |b| b.lanes(size, writes, 1))?;

@@ -11,6 +11,8 @@
 //! Start with [`data_dir::DataDir::open`]: it gives the folders that [`log_disk::LogDir`] and
 //! [`snapshots::SnapshotFiles`] work in.
 //!
+//! A member that starts reads its log, or begins one, by [`log_start::LogStart`].
+//!
 //! This crate moves bytes and knows nothing of what they say: records, checksums and the meaning of
 //! a snapshot belong to `node`. It is synchronous; the log disk brings threads of its own.
 
@@ -19,6 +21,7 @@ pub mod files;
 mod folder;
 mod limits;
 pub mod log_disk;
+pub mod log_start;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 pub mod snapshots;

@@ -37,6 +37,7 @@
 //! What it does not do: frame, checksum or cut the log, nor clear a recycled segment. Old bytes
 //! stand behind the new ones, and the format must tell them apart.
 
+mod company;
 mod lane;
 mod preparer;
 pub(crate) mod segment_files;
@@ -54,6 +55,7 @@ use node::messages::{LogWrite, SegmentId};
 use crate::files::FileError;
 use crate::folder::Folder;
 use crate::limits::{LOG_FILL_BITE_BYTES, LOG_FILL_PACE, LOG_SPACE_RETRY};
+pub use company::Companion;
 use lane::Lane;
 use segment_files::{FileName, SegmentFiles, segment_name};
 use shared::{Pace, Shared};
@@ -67,15 +69,18 @@ pub struct LogOptions {
     pub lanes: usize,
     /// `false` syncs nothing and loses acknowledged writes in a power cut: for throw-away members.
     pub durable: bool,
-    /// A sync that would be alone in flight gets a second one of the same segment beside it, on an
-    /// idle lane. On some virtual machines a lone request completes only with the next tick of the
-    /// clock, 4 ms later, and two complete at once; on other disks it is one sync in vain.
-    pub companion: bool,
+    /// Whether a sync that would be alone in flight gets a second one beside it.
+    pub companion: Companion,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 16 << 20, lanes: 2, durable: true, companion: false }
+        LogOptions {
+            segment_bytes: 16 << 20,
+            lanes: 2,
+            durable: true,
+            companion: Companion::default(),
+        }
     }
 }
 
@@ -179,8 +184,8 @@ impl LogDir {
     /// # Errors
     /// If it cannot be read.
     pub fn read_again(&self, segment: SegmentId) -> Result<Vec<u8>, LogError> {
-        let path = segment_path(&self.path, segment);
-        Ok(std::fs::read(&path).map_err(FileError::new("read", &path))?)
+        let name = segment_name(segment);
+        Ok(self.files.read_again(&name).map_err(FileError::new("read", &self.path.join(name)))?)
     }
 
     /// Removes a segment, durably: for one that replay has found to lie behind the log's end.

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::response;
 use super::drain::UntilDrained;
-use super::status::{EtcdError, in_etcds_words};
+use super::status::{EtcdError, Takes, in_etcds_words};
 use super::{Shell, mismatched};
 
 /// What a client hears of the remaining time of a lease that does not exist.
@@ -71,7 +71,8 @@ impl Lease for Shell {
         // `then` takes a request only when the one before it has its answer.
         let answers = request.into_inner().then(move |request| {
             let shell = shell.clone();
-            async move { shell.keep_alive(request.map_err(in_etcds_words)?.id).await }
+            let request = request.map_err(|status| in_etcds_words(status, Takes::Stream));
+            async move { shell.keep_alive(request?.id).await }
         });
         let answers: KeepAliveStream = Box::pin(answers);
         Ok(Response::new(UntilDrained::new(answers, &self.shutdown.draining)))

@@ -210,14 +210,39 @@ pub fn unknown_method(service: &str, method: &str) -> Status {
     Status::unimplemented(format!("unknown method {method} for service {service}"))
 }
 
+/// How a method takes its requests: what cannot be read is told in other words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One, and gives one answer.
+    One,
+    /// One, and gives a stream.
+    OneForStream,
+    /// A stream.
+    Stream,
+}
+
+impl Takes {
+    /// What the method of this path takes.
+    #[must_use]
+    pub fn of(path: &str) -> Takes {
+        match path {
+            "/etcdserverpb.Watch/Watch" | "/etcdserverpb.Lease/LeaseKeepAlive" => Takes::Stream,
+            "/etcdserverpb.KV/RangeStream"
+            | "/etcdserverpb.Maintenance/Snapshot"
+            | "/grpc.health.v1.Health/Watch" => Takes::OneForStream,
+            _ => Takes::One,
+        }
+    }
+}
+
 /// Puts etcd's words on the errors that the gRPC library raises by itself.
 ///
 /// Most of them only a broken client can meet; the sizes, though, and the depth of a transaction
 /// are met by honest ones.
 #[must_use]
-pub fn in_etcds_words(status: Status) -> Status {
+pub fn in_etcds_words(status: Status, takes: Takes) -> Status {
     match status.code() {
-        Code::Internal => unreadable(status.message()).unwrap_or(status),
+        Code::Internal => unreadable(status.message(), takes).unwrap_or(status),
         Code::OutOfRange => oversize(status.message()).unwrap_or(status),
         Code::ResourceExhausted => oversize_unpacked(status.message()).unwrap_or(status),
         _ => status,
@@ -225,16 +250,19 @@ pub fn in_etcds_words(status: Status) -> Status {
 }
 
 /// A request that could not be read.
-fn unreadable(message: &str) -> Option<Status> {
+fn unreadable(message: &str, takes: Takes) -> Option<Status> {
     const FLAG: &str = "protocol error: received message with invalid compression flag: ";
     // Nothing but transactions is nested.
     if message.ends_with("recursion limit reached") {
         return Some(EtcdError::TooManyOps.into());
     }
     if message.starts_with("failed to decode Protobuf message") {
-        return Some(Status::internal(
-            "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
-        ));
+        let failed = match takes {
+            Takes::One => "error unmarshalling request",
+            Takes::OneForStream | Takes::Stream => "failed to unmarshal the received message",
+        };
+        let why = "proto: cannot parse invalid wire-format data";
+        return Some(Status::internal(format!("grpc: {failed}: {why}")));
     }
     if let Some(rest) = message.strip_prefix(FLAG) {
         let flag = rest.split(' ').next()?;
@@ -254,8 +282,14 @@ fn unreadable(message: &str) -> Option<Status> {
         return Some(Status::internal(text));
     }
     match message {
-        "Missing request message." => Some(Status::unknown("EOF")),
-        "Unexpected EOF decoding stream." => Some(Status::unknown("unexpected EOF")),
+        "Missing request message." if takes == Takes::One => Some(Status::unknown("EOF")),
+        "Missing request message." => Some(Status::internal(
+            "cardinality violation: received no request message from non-client-streaming RPC",
+        )),
+        "Unexpected EOF decoding stream." if takes == Takes::One => {
+            Some(Status::unknown("unexpected EOF"))
+        }
+        "Unexpected EOF decoding stream." => Some(Status::internal("unexpected EOF")),
         _ => None,
     }
 }
@@ -295,7 +329,7 @@ mod tests {
             "Error, decoded message length too large: found 2097153 bytes, the limit is: 2097152 \
              bytes",
         );
-        let status = in_etcds_words(status);
+        let status = in_etcds_words(status, Takes::One);
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(
             status.message(),
@@ -310,9 +344,9 @@ mod tests {
              message",
         );
         let text = "grpc: received message after decompression larger than max 2097152";
-        assert_eq!(in_etcds_words(status).message(), text);
+        assert_eq!(in_etcds_words(status, Takes::One).message(), text);
         let full = Status::resource_exhausted(EtcdError::NoSpace.text());
-        assert_eq!(in_etcds_words(full).message(), EtcdError::NoSpace.text());
+        assert_eq!(in_etcds_words(full, Takes::One).message(), EtcdError::NoSpace.text());
     }
 
     #[test]
@@ -329,7 +363,7 @@ mod tests {
             };
         }
         let error = pb::TxnRequest::decode(&txn.encode_to_vec()[..]).expect_err("it is too deep");
-        let status = in_etcds_words(Status::internal(error.to_string()));
+        let status = in_etcds_words(Status::internal(error.to_string()), Takes::One);
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), EtcdError::TooManyOps.text());
     }
@@ -367,14 +401,34 @@ mod tests {
                 "grpc: compressed flag set with identity or empty encoding",
             ),
         ] {
-            let status = in_etcds_words(Status::internal(ours));
+            let status = in_etcds_words(Status::internal(ours), Takes::One);
             assert_eq!((status.code(), status.message()), (code, text), "{ours}");
         }
     }
 
     #[test]
+    fn a_stream_tells_in_other_words_what_it_cannot_read() {
+        let garbage = "failed to decode Protobuf message: WatchRequest: buffer underflow";
+        let unreadable = "grpc: failed to unmarshal the received message: \
+                          proto: cannot parse invalid wire-format data";
+        let none =
+            "cardinality violation: received no request message from non-client-streaming RPC";
+        let cut = "Unexpected EOF decoding stream.";
+        for (path, ours, text) in [
+            ("/etcdserverpb.Watch/Watch", garbage, unreadable),
+            ("/etcdserverpb.Lease/LeaseKeepAlive", cut, "unexpected EOF"),
+            ("/etcdserverpb.KV/RangeStream", garbage, unreadable),
+            ("/etcdserverpb.Maintenance/Snapshot", "Missing request message.", none),
+            ("/grpc.health.v1.Health/Watch", cut, "unexpected EOF"),
+        ] {
+            let status = in_etcds_words(Status::internal(ours), Takes::of(path));
+            assert_eq!((status.code(), status.message()), (Code::Internal, text), "{path}: {ours}");
+        }
+    }
+
+    #[test]
     fn an_error_of_the_store_keeps_its_words() {
-        let status = in_etcds_words(EtcdError::FutureRevision.into());
+        let status = in_etcds_words(EtcdError::FutureRevision.into(), Takes::One);
         assert_eq!(status.code(), Code::OutOfRange);
         assert_eq!(status.message(), EtcdError::FutureRevision.text());
     }

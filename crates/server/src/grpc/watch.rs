@@ -40,7 +40,7 @@ use super::framed;
 use super::limits::{
     GRPC_OVERHEAD_BYTES, WATCH_OUTBOX_BYTES, WATCH_OUTBOX_RESPONSES, WATCH_REQUESTS_TOGETHER,
 };
-use super::status::{EtcdError, in_etcds_words};
+use super::status::{EtcdError, Takes, in_etcds_words};
 use super::{RequestBody, Shell};
 use crate::core::CoreInput;
 use crate::handle::NodeHandle;
@@ -233,7 +233,7 @@ impl Task {
             Err(status) if status.code() == tonic::Code::Cancelled => {
                 return Err(EtcdError::WatchCanceled.into());
             }
-            Err(status) => return Err(in_etcds_words(status)),
+            Err(status) => return Err(in_etcds_words(status, Takes::Stream)),
         };
         // A request of a newer client, with nothing in it that this server knows, says nothing.
         let Some(request) = request.request_union.map(watch_request) else { return Ok(()) };

@@ -67,10 +67,17 @@ impl Lane {
         for write in batch {
             write_all_at(file, &write.bytes, write.offset).map_err(failed("write", &name))?;
         }
-        shared.ask_for_company(first.segment, first.number);
+        if !shared.options.durable {
+            file.sync().map_err(failed("sync", &name))?;
+            return Ok(Some(Duration::ZERO));
+        }
+        let lone = shared.begin_sync(first.segment, first.number);
         let begin = Instant::now();
         file.sync().map_err(failed("sync", &name))?;
-        let time = if shared.options.durable { begin.elapsed() } else { Duration::ZERO };
+        let time = begin.elapsed();
+        if let Some(lone) = lone {
+            shared.end_sync(lone, time);
+        }
         Ok(Some(time))
     }
 

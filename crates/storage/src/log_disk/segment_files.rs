@@ -35,6 +35,10 @@ pub(crate) trait SegmentFiles: Names {
     fn open(&self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
     /// What is on the disk under this name: never what would be lost in a crash.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// The same once more, from the cache of the system where it can.
+    fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.read(name)
+    }
 }
 
 /// An open segment.
@@ -136,6 +140,10 @@ impl SegmentFiles for Folder {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path.join(name))
     }
 }
 

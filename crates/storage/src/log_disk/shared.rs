@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use node::messages::{LogWrite, SegmentId};
 
+use super::company::Company;
 use super::segment_files::{SegmentFiles, segment_name};
 use super::{LogDir, LogError, LogEvent, LogOptions};
 use crate::files::FileError;
@@ -75,6 +76,9 @@ pub(crate) struct Desk {
     reporting: bool,
     /// Batches that are being written and synced.
     busy: usize,
+    /// Batches that have been begun since the start.
+    batches: u64,
+    company: Company,
     /// A sync that is alone in flight, of this segment and for this write, wants company.
     lonely: Option<(SegmentId, u64)>,
     /// A lane is giving a spare its segment's name, durably; no other write may begin before that is
@@ -99,6 +103,13 @@ pub(crate) struct Desk {
     stopping: bool,
     /// Nothing will need a segment any more.
     lanes_ended: bool,
+}
+
+/// A sync that began when no other was in flight.
+pub(crate) struct LoneSync {
+    /// Those begun until then, its own included.
+    batches: u64,
+    is_accompanied: bool,
 }
 
 /// What a lane has to do.
@@ -169,7 +180,7 @@ impl Shared {
         desk.window.push_back((write.number, None));
         desk.log_bytes += write.bytes.len() as u64;
         desk.opening = !desk.segments.contains_key(&write.segment);
-        desk.busy += 1;
+        desk.begin_batch();
         Ok(true)
     }
 
@@ -270,17 +281,28 @@ impl Shared {
         !self.lock().segments.contains_key(&segment)
     }
 
-    /// Asks an idle lane for a companion, if that is wanted and the sync about to begin is the only
-    /// one.
-    pub(crate) fn ask_for_company(&self, segment: SegmentId, number: u64) {
-        if !self.options.companion {
-            return;
-        }
+    /// A sync is about to begin. If it is the only one, says so, having asked an idle lane for a
+    /// companion if that is wanted.
+    pub(crate) fn begin_sync(&self, segment: SegmentId, number: u64) -> Option<LoneSync> {
         let mut desk = self.lock();
-        if desk.busy == 1 && desk.queue.is_empty() {
+        if desk.busy > 1 || !desk.queue.is_empty() {
+            return None;
+        }
+        let is_accompanied = desk.company.is_wanted(self.options.companion);
+        let lone = LoneSync { batches: desk.batches, is_accompanied };
+        if is_accompanied {
             desk.lonely = Some((segment, number));
             drop(desk);
             self.work.notify_one();
+        }
+        Some(lone)
+    }
+
+    /// The sync has succeeded; teaches something if it was the only one to its end.
+    pub(crate) fn end_sync(&self, lone: LoneSync, time: Duration) {
+        let mut desk = self.lock();
+        if desk.batches == lone.batches {
+            desk.company.took(lone.is_accompanied, time);
         }
     }
 
@@ -425,6 +447,11 @@ impl Desk {
         self.stopping
     }
 
+    fn begin_batch(&mut self) {
+        self.busy += 1;
+        self.batches += 1;
+    }
+
     /// Its sync has ended, and company would come too late.
     fn end_batch(&mut self) {
         self.busy -= 1;
@@ -446,7 +473,7 @@ impl Desk {
         {
             writes.extend(self.queue.pop_front());
         }
-        self.busy += 1;
+        self.begin_batch();
         writes
     }
 

@@ -8,6 +8,7 @@ mod faulty;
 mod folder;
 mod order;
 mod space;
+mod unfilled;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use node::messages::{LogWrite, SegmentId};
 
 use super::shared::Pace;
-use super::{LogDir, LogDisk, LogError, LogEvent, LogOptions};
+use super::{Companion, LogDir, LogDisk, LogError, LogEvent, LogOptions};
 use crate::tests::causes::chain;
 use faulty::FaultyDisk;
 

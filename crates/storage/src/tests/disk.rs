@@ -14,15 +14,17 @@ use state::{LogIndex, State};
 use super::crashes::Machine;
 use super::medium::{Call, Inode, Lie, Medium, ROOT};
 use super::member::{CLUSTER, Home};
-use crate::files::DurableFile;
+use crate::files::{DurableFile, FileError};
 use crate::folder::Names;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
 use crate::log_disk::{LogDir, LogOptions};
+use crate::log_start::Birth;
 use crate::snapshots::snapshot_folder::{SnapshotFile, SnapshotFolder};
 use crate::snapshots::{SnapshotFiles, SnapshotName};
 
 const LOG: &str = "log";
 const SNAP: &str = "snap";
+const BORN: &str = "BORN";
 
 /// A disk in use. Clones are the same disk.
 #[derive(Clone, Debug)]
@@ -62,6 +64,21 @@ impl Machine for InMemory {
 }
 
 /// The memory engine: whole states in files, of which the newest two are kept.
+/// As in the data directory: a name and nothing else.
+impl Birth for Disk {
+    fn is_born(&self) -> Result<bool, FileError> {
+        Ok(self.lock().0.find(ROOT, BORN).is_some())
+    }
+
+    fn mark_born(&self) -> Result<(), FileError> {
+        if !self.is_born()? {
+            self.call(Call::MakeFile { folder: ROOT, name: BORN.to_owned() });
+            self.call(Call::SyncNames { folder: ROOT });
+        }
+        Ok(())
+    }
+}
+
 impl Home for Disk {
     fn calls(&self) -> usize {
         self.lock().1.len()

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node::consensus::{Config, Consensus, Holds, bootstrap};
-use node::messages::{Committed, ConsensusInput, ConsensusOutput, SegmentId};
-use node::wal::replay::Place as LogPlace;
-use node::wal::{Recovered, ReplayError, SegmentSource, replay};
+use node::messages::{Committed, ConsensusInput, ConsensusOutput, LogWrite};
+use node::wal::Recovered;
 use prost::Message;
 use state::alarms::Quota;
 use state::command::{Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put};
@@ -26,13 +25,12 @@ use state::{ClusterId, LogIndex, MemberId, RequestId, State};
 use super::story::{Story, digest};
 
 use crate::log_disk::{LogDir, LogDisk, LogEvent, LogOptions};
+use crate::log_start::{Birth, LogStart, LogStartError};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 pub(super) const MEMBER: MemberId = MemberId(0xe1);
 /// A handful of records: the log is cut often.
 const SEGMENT_BYTES: u64 = 1200;
-/// Where the log of a new cluster begins.
-const BEGINNING: LogPlace = LogPlace { segment: SegmentId(1), offset: 0 };
 /// Longer than any write takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More turns than any step needs.
@@ -40,7 +38,7 @@ const TURNS_MAX: usize = 1000;
 
 /// Where a member lives: a disk with a log and an engine. A clone is the same disk, as another
 /// process finds it.
-pub(super) trait Home: Clone {
+pub(super) trait Home: Birth + Clone + Sync {
     /// How many calls have been made to the disk.
     fn calls(&self) -> usize;
     /// Its log.
@@ -49,14 +47,6 @@ pub(super) trait Home: Clone {
     fn open(&mut self) -> Result<Box<dyn Engine>, String>;
     /// Makes the published state durable and says up to which entry.
     fn save(&mut self, state: &State) -> Result<LogIndex, String>;
-    /// Whether a missing log would be a loss; `promised` is whether anything was acknowledged.
-    fn is_born(&self, promised: bool) -> Result<bool, String> {
-        Ok(promised)
-    }
-    /// Notes that the log has begun.
-    fn mark_born(&self) -> Result<(), String> {
-        Ok(())
-    }
     /// Waits until nothing is left to be done in the background.
     fn come_to_rest(&self) -> Result<(), String> {
         Ok(())
@@ -93,19 +83,11 @@ impl<H: Home> Member<H> {
         let row = state.reader().engine_view().get(Table::Meta, meta::CONF_STATE);
         let conf_state = row.map_err(|error| error.to_string())?.unwrap_or_default();
         let holds = Holds { index, term, time: state.time(), conf_state };
-        let is_born = home.is_born(story.acknowledged() > LogIndex(0))?;
-        let is_new = index == LogIndex(0) && !is_born;
-        let recovered = match recover(&home, index) {
-            // As the server does it: nobody was promised anything.
-            Ok(None) | Err(ReplayError::Rot(BEGINNING)) if is_new => {
-                found(&home)?;
-                recover(&home, index).map_err(|error| error.to_string())?
-            }
-            recovered => recovered.map_err(|error| error.to_string())?,
+        let text = |error: LogStartError| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}, acknowledged {}", story.acknowledged()),
+            None => format!("{error}, acknowledged {}", story.acknowledged()),
         };
-        let acknowledged = story.acknowledged();
-        let recovered = recovered.ok_or(format!("the log is lost, acknowledged {acknowledged}"))?;
-        home.mark_born()?;
+        let recovered = recover(&home, index).map_err(text)?;
         let opened_at = index.max(LogIndex(recovered.last_index()));
         let consensus = Consensus::open(config(), recovered, &holds);
         let consensus = consensus.map_err(|error| error.to_string())?;
@@ -307,32 +289,16 @@ fn log_dir<H: Home>(home: &H) -> LogDir {
     home.log(LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() })
 }
 
-struct Source(LogDir);
-
-impl SegmentSource for Source {
-    fn list(&self) -> Result<Vec<SegmentId>, std::io::Error> {
-        self.0.segments().map_err(std::io::Error::other)
-    }
-
-    fn read(&self, segment: SegmentId) -> Result<Bytes, std::io::Error> {
-        Ok(self.0.read(segment).map_err(std::io::Error::other)?.into())
-    }
-}
-
-fn recover<H: Home>(home: &H, applied: LogIndex) -> Result<Option<Recovered>, ReplayError> {
-    replay(&Source(log_dir(home)), CLUSTER, MEMBER, applied)
+/// As a member does it that starts.
+fn recover<H: Home>(home: &H, applied: LogIndex) -> Result<Recovered, LogStartError> {
+    let log = || log_dir(home);
+    let start = LogStart { cluster: CLUSTER, member: MEMBER, log: &log, birth: home };
+    let read = start.read(applied)?;
+    start.go_on_or_begin(read, applied, || Ok(first_write()))
 }
 
 /// Begins the log of a new cluster of this one member.
-fn found<H: Home>(home: &H) -> Result<(), String> {
+fn first_write() -> LogWrite {
     let row = MemberRow { id: MEMBER.0, ..MemberRow::default() }.encode_to_vec();
-    let write = bootstrap(&config(), 99, &[(MEMBER, row.into())]);
-    let (report, events) = channel();
-    let log = log_dir(home).start(move |event| drop(report.send(event)));
-    let mut log = log.map_err(|error| error.to_string())?;
-    log.append(write).map_err(|error| error.to_string())?;
-    match events.recv_timeout(PATIENCE) {
-        Ok(LogEvent::Persisted { .. }) => Ok(()),
-        other => Err(format!("the log disk says {other:?}")),
-    }
+    bootstrap(&config(), 99, &[(MEMBER, row.into())])
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use state::engine::Engine;
 use state::{LogIndex, State};
 use storage::data_dir::{DataDir, Stamp};
+use storage::files::FileError;
 use storage::log_disk::{LogDir, LogOptions};
+use storage::log_start::Birth;
 use storage::rocks::{Flusher, Owner, RocksEngine, RocksOptions};
 
 use crate::causes::chain;
@@ -92,6 +94,16 @@ impl Folder {
     }
 }
 
+impl Birth for Folder {
+    fn is_born(&self) -> Result<bool, FileError> {
+        self.opened().data_dir.is_born()
+    }
+
+    fn mark_born(&self) -> Result<(), FileError> {
+        self.opened().data_dir.mark_born()
+    }
+}
+
 impl Home for Folder {
     fn calls(&self) -> usize {
         self.recorder.calls()
@@ -117,14 +129,6 @@ impl Home for Folder {
         let engine = engine.map_err(|error| chain(&error))?;
         self.open = Some(Arc::new(Open { flusher: engine.flusher(), data_dir }));
         Ok(Box::new(engine))
-    }
-
-    fn is_born(&self, _promised: bool) -> Result<bool, String> {
-        self.opened().data_dir.is_born().map_err(|error| chain(&error))
-    }
-
-    fn mark_born(&self) -> Result<(), String> {
-        self.opened().data_dir.mark_born().map_err(|error| chain(&error))
     }
 
     /// Waits until files have become one file, if there are any.

@@ -31,8 +31,8 @@ mod recorder;
 #[path = "../../src/tests/story.rs"]
 mod story;
 
-/// Where the shared files look for it.
-use storage::log_disk;
+/// Where the shared files look for them.
+use storage::{log_disk, log_start};
 
 use crashes::{Recording, crash_everywhere};
 use home::{Fault, OnFiles};

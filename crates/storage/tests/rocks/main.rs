@@ -20,17 +20,19 @@ mod world;
 /// A crash copies files: fewer commands than on an engine in memory take as long.
 const COMMANDS: usize = 4_000;
 
-fn agrees(seed: u64) {
+fn agrees(seed: u64) -> world::Stats {
     let stats =
         world::run(seed, COMMANDS, None).unwrap_or_else(|difference| panic!("{difference}"));
-    assert!(stats.commands >= COMMANDS && stats.restarts > 5 && stats.replayed > 0, "{stats:?}");
-    assert!(stats.hashes > 100 && stats.events > 100 && stats.swept > 0, "{stats:?}");
     eprintln!("seed {seed}: {stats:?}");
+    stats
 }
 
 #[test]
 fn thousands_of_commands_answer_as_the_model_does_with_crashes_in_between() {
-    agrees(2);
+    let stats = agrees(2);
+    // Of another seed chance decides how often each comes.
+    assert!(stats.commands >= COMMANDS && stats.restarts > 5 && stats.replayed > 0, "{stats:?}");
+    assert!(stats.hashes > 100 && stats.events > 100 && stats.swept > 0, "{stats:?}");
 }
 
 #[test]

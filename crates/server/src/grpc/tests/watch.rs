@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use compat::wire::{Call, Connection};
 use metastore_proto::etcdserverpb as pb;
 use metastore_proto::etcdserverpb::kv_client::KvClient;
 use metastore_proto::etcdserverpb::lease_client::LeaseClient;
 use metastore_proto::etcdserverpb::watch_client::WatchClient;
 use metastore_proto::mvccpb::{Event, KeyValue};
+use prost::Message as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::{is, put, refused};
 use crate::grpc::status::EtcdError;
@@ -127,6 +130,63 @@ async fn watchers_are_cancelled_refused_and_tell_their_progress() {
     watching.send(pb::WatchRequest { request_union: Some(cancel) }).await;
     let canceled = watching.next().await.expect("cancelled");
     assert_eq!((canceled.watch_id, canceled.canceled, canceled.created), (0, true, false));
+}
+
+/// A message of a stream, not compressed.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
+    [&[0][..], &length, message].concat()
+}
+
+#[tokio::test]
+async fn of_requests_that_come_together_those_before_one_that_fails_are_answered() {
+    let member = ToyMember::start();
+    let connection = Connection::open(([127, 0, 0, 1], member.port).into()).await.expect("open");
+    let [a, b, c] = ["a", "b", "c"].map(|key| framed(&watch_key(key).encode_to_vec()));
+    let oversize = [&[0][..], &(64_u32 << 20).to_be_bytes()].concat();
+    let unreadable = "grpc: failed to unmarshal the received message: \
+                      proto: cannot parse invalid wire-format data";
+    for (fails, code, text) in [
+        // A field that is cut off.
+        (framed(&[0x0a, 0x05]), Code::Internal, unreadable),
+        // Neither plain nor compressed.
+        (vec![2, 0, 0, 0, 0], Code::Internal, "grpc: received unexpected payload format 2"),
+        (
+            oversize,
+            Code::ResourceExhausted,
+            "grpc: received message larger than max (67108864 vs. 2097152)",
+        ),
+    ] {
+        let call = Call {
+            path: "/etcdserverpb.Watch/Watch".to_owned(),
+            // In one piece, so that they come together.
+            body: Some([&a[..], &b, &fails, &c].concat().into()),
+            ..Call::default()
+        };
+        let reply = connection.call(&call);
+        let reply = tokio::time::timeout(PATIENCE, reply).await.expect("the stream ends");
+        assert_eq!((reply.code, reply.text.as_str()), (Some(code as i32), text));
+        let answer = |message: &Bytes| {
+            let answer = pb::WatchResponse::decode(&message[..]).expect("a response");
+            (answer.watch_id, answer.created, answer.canceled)
+        };
+        let answers: Vec<(i64, bool, bool)> = reply.messages.iter().map(answer).collect();
+        assert_eq!(answers, [(0, true, false), (1, true, false)], "{text}");
+    }
+    // Nothing of them is in the way of the next.
+    let channel = member.channel().await;
+    let mut watching = Watching::begin(channel.clone()).await;
+    watching.send(watch_key("a")).await;
+    let created = watching.next().await.expect("created");
+    assert_eq!((created.created, created.watch_id), (true, 0));
+    KvClient::new(channel).put(put("a", "1")).await.expect("put");
+    assert_eq!(watching.next().await.expect("an event").events.len(), 1);
+    let others_left = async {
+        while member.watch_streams() != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, others_left).await.expect("they give up their seats");
 }
 
 #[tokio::test]

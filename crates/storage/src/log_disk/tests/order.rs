@@ -199,8 +199,11 @@ fn dropping_the_disk_finishes_what_was_handed_over() {
 }
 
 fn with_companion() -> Rig {
-    let options =
-        LogOptions { segment_bytes: SEGMENT_BYTES, companion: true, ..LogOptions::default() };
+    let options = LogOptions {
+        segment_bytes: SEGMENT_BYTES,
+        companion: Companion::Always,
+        ..LogOptions::default()
+    };
     Rig::with(FaultyDisk::default(), options).expect("the disk starts well")
 }
 
