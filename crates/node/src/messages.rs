@@ -9,8 +9,12 @@
 //!
 //! Time enters with each turn as milliseconds of a clock that never runs backwards.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use state::{LogIndex, MemberId, RequestId, Term};
+use state::apply::{Answer, Entry};
+use state::watch::HubInput;
+use state::{LeaseId, LogIndex, MemberId, RequestId, Term};
 
 /// What happens to a `Consensus`.
 #[derive(Debug)]
@@ -152,6 +156,82 @@ pub enum Refused {
     LeaderRemoval,
 }
 
+/// What happens to an `Applier`.
+#[derive(Debug)]
+pub enum ApplierInput {
+    /// These entries are decided.
+    Apply(Vec<Committed>),
+    /// The member's standing has changed.
+    Standing(Standing),
+    /// A question about leases or sweeping.
+    Query {
+        /// Who waits.
+        request: RequestId,
+        /// What for.
+        query: Query,
+    },
+    /// A watch stream begins or ends its interest in keys.
+    Watch(HubInput),
+    /// One of the member's own commands did not enter the log.
+    Refused(RequestId),
+    /// Nobody waits any more for the answers to these queries.
+    Withdrawn(BTreeSet<RequestId>),
+    /// A disk is full, the log's or the engine's: the cluster must not grow the data.
+    LogFull,
+}
+
+/// A question that only the owner of the data can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Renew a lease.
+    KeepAlive(LeaseId),
+    /// How long a lease lives, and with which keys if the flag is set.
+    TimeToLive(LeaseId, bool),
+    /// All leases.
+    Leases,
+    /// Wait until everything superseded so far has been removed.
+    Swept,
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryAnswer {
+    /// To [`Query::KeepAlive`]: the lifetime in seconds; `None` if there is no such lease.
+    KeepAlive(Option<i64>),
+    /// To [`Query::TimeToLive`]; `None` if there is no such lease.
+    TimeToLive(Option<LeaseInfo>),
+    /// To [`Query::Leases`]: first those that end first.
+    Leases(Vec<LeaseId>),
+    /// To [`Query::Swept`].
+    Swept,
+    /// Only the leader knows.
+    NotLeader,
+}
+
+/// What is known of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Granted lifetime in seconds.
+    pub granted_s: i64,
+    /// Whole seconds until it ends; 0 or below if its end is on the way.
+    pub remaining_s: i64,
+    /// Its keys, if asked for.
+    pub keys: Vec<Bytes>,
+}
+
+/// What an `Applier` wants done.
+#[derive(Debug)]
+pub enum ApplierOutput {
+    /// The answer to a command, with the term of its entry.
+    Reply(Answer, Term),
+    /// The answer to a query.
+    Answer(RequestId, QueryAnswer),
+    /// Put this command into the log, on the member's own account.
+    Propose(RequestId, Bytes),
+    /// Everything up to this entry is done.
+    Applied(LogIndex),
+}
+
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -188,6 +268,20 @@ pub enum Payload {
     Batch(Bytes),
     /// The membership changed; the consensus has taken note already.
     Membership(Membership),
+}
+
+impl From<Payload> for Entry {
+    fn from(payload: Payload) -> Entry {
+        match payload {
+            Payload::Empty => Entry::Empty,
+            Payload::Batch(batch) => Entry::Batch(batch),
+            Payload::Membership(change) => Entry::Membership {
+                member: change.member,
+                row: change.context,
+                conf_state: change.conf_state,
+            },
+        }
+    }
 }
 
 /// A change of the membership.

@@ -17,11 +17,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::applier::{
-    Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage, OWN_REQUEST, Query, QueryAnswer,
-};
+use node::applier::{Applier, ApplierShell, Garbage, OWN_REQUEST};
 use node::consensus::Consensus;
-use node::messages::{ConsensusInput, ConsensusOutput, Fatal};
+use node::messages::{
+    ApplierInput, ApplierOutput, ConsensusInput, ConsensusOutput, Fatal, Query, QueryAnswer,
+};
 use state::outcome::AlarmType;
 use state::watch::{HubInput, StreamId, StreamInput};
 use state::{LogIndex, RequestId};

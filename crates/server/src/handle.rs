@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use node::applier::{LeaseInfo, Query, QueryAnswer};
-use node::messages::Standing;
+use node::messages::{LeaseInfo, Query, QueryAnswer, Standing};
 use prost::Message;
 use state::alarms::Quota;
 use state::command::{Alarm, Command, Operation};

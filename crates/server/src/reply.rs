@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use node::applier::QueryAnswer;
+use node::messages::QueryAnswer;
 use state::Term;
 use state::apply::Answer;
 use tokio::sync::{mpsc, oneshot};

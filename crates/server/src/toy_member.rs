@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::applier::{Applier, ApplierInput, ApplierOutput, ApplierShell, Garbage};
-use node::messages::{Committed, Membership, Payload, Standing};
+use node::applier::{Applier, ApplierShell, Garbage};
+use node::messages::{ApplierInput, ApplierOutput, Committed, Membership, Payload, Standing};
 use prost::Message;
 use state::alarms::Quota;
 use state::command::{ClusterVersion, Command, Operation, begin_batch, push_command};

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use node::applier::QueryAnswer;
-use node::messages::{ReadBatch, Refused};
+use node::messages::{QueryAnswer, ReadBatch, Refused};
 use state::apply::Answer;
 use state::{LogIndex, RequestId, Term};
 

@@ -100,12 +100,13 @@ impl State {
         let (applied, applied_term) = read_applied(&*view)?;
         let tables = Arc::new(read_tables(&*view)?);
         let mut leases = read_leases(&*view)?;
-        let (index, newest) = load_index(&*view, engine.keeps_values_resident(), compacted)?;
+        let is_resident = engine.keeps_values_resident();
+        let (index, newest) = load_index(&*view, is_resident, compacted)?;
         // A tombstone that compaction removed may have been the newest change.
         let revision = newest.max(stored_revision).max(compacted.unwrap_or(Revision::FIRST));
         let index_reader = index.reader();
         let published = Arc::new(ArcSwap::from_pointee(Published::new(view, Arc::clone(&tables))));
-        let reader = Reader::new(index_reader, Arc::clone(&published));
+        let reader = Reader::new(index_reader, Arc::clone(&published), is_resident);
         let mut state = State {
             engine,
             index,

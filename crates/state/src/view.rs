@@ -23,6 +23,7 @@ pub struct Reader {
     index: IndexReader,
     pages: Arc<PageCounts>,
     published: Arc<ArcSwap<Published>>,
+    keeps_values_resident: bool,
 }
 
 /// What a turn left behind, beside the index.
@@ -68,11 +69,16 @@ pub struct ReadView {
     pages: Arc<PageCounts>,
     engine: Arc<dyn EngineView>,
     store_revision: Revision,
+    keeps_values_resident: bool,
 }
 
 impl Reader {
-    pub(crate) fn new(index: IndexReader, published: Arc<ArcSwap<Published>>) -> Reader {
-        Reader { index, pages: Arc::default(), published }
+    pub(crate) fn new(
+        index: IndexReader,
+        published: Arc<ArcSwap<Published>>,
+        keeps_values_resident: bool,
+    ) -> Reader {
+        Reader { index, pages: Arc::default(), published, keeps_values_resident }
     }
 
     /// The newest state.
@@ -81,12 +87,7 @@ impl Reader {
         // The index first: the engine's view is published before the index, hence never older.
         let index = self.index.latest();
         let store_revision = index.revision();
-        ReadView {
-            index,
-            pages: Arc::clone(&self.pages),
-            engine: self.engine_view(),
-            store_revision,
-        }
+        self.view(index, store_revision)
     }
 
     /// The state at `revision`.
@@ -95,13 +96,17 @@ impl Reader {
     /// The revision is compacted or not there yet.
     pub fn at(&self, revision: Revision) -> Result<ReadView, ViewError> {
         let index = self.index.at(revision)?;
-        let store_revision = self.index.revision();
-        Ok(ReadView {
+        Ok(self.view(index, self.index.revision()))
+    }
+
+    fn view(&self, index: IndexView, store_revision: Revision) -> ReadView {
+        ReadView {
             index,
             pages: Arc::clone(&self.pages),
             engine: self.engine_view(),
             store_revision,
-        })
+            keeps_values_resident: self.keeps_values_resident,
+        }
     }
 
     /// The history and tables as they are now, or were a moment ago.
@@ -156,6 +161,11 @@ impl ReadView {
 
     pub(crate) fn pages(&self) -> &PageCounts {
         &self.pages
+    }
+
+    /// Whether every record of the index holds its value.
+    pub(crate) fn keeps_values_resident(&self) -> bool {
+        self.keeps_values_resident
     }
 
     /// The history, at least up to this revision.

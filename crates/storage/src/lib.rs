@@ -18,6 +18,7 @@
 
 pub mod data_dir;
 pub mod files;
+mod folder;
 mod limits;
 pub mod log_disk;
 pub mod log_start;

@@ -53,10 +53,11 @@ use std::time::Duration;
 use node::messages::{LogWrite, SegmentId};
 
 use crate::files::FileError;
+use crate::folder::Folder;
 use crate::limits::{LOG_FILL_BITE_BYTES, LOG_FILL_PACE, LOG_SPACE_RETRY};
 pub use company::Companion;
 use lane::Lane;
-use segment_files::{FileName, Folder, SegmentFiles, segment_name};
+use segment_files::{FileName, SegmentFiles, segment_name};
 use shared::{Pace, Shared};
 
 /// How the log is kept.

@@ -27,7 +27,7 @@
 //! of the format to say; which of several to use, and what to do with a damaged one, is for the
 //! caller, who knows how far back the log reaches.
 
-pub(crate) mod folder;
+pub(crate) mod snapshot_folder;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -40,9 +40,10 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInf
 use state::{LogIndex, Term};
 
 use crate::files::{FileError, PacedWriter};
+use crate::folder::Folder;
 use crate::limits::PACED_SYNC_BYTES;
 
-use folder::{Folder, SnapshotFile, SnapshotFolder};
+use snapshot_folder::{SnapshotFile, SnapshotFolder};
 
 /// Which state a snapshot holds. Ordered by age, the oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,7 +114,8 @@ impl SnapshotFiles {
     /// # Errors
     /// If the folder cannot be listed or synced, or a leftover cannot be removed.
     pub fn open(path: &Path) -> Result<SnapshotFiles, FileError> {
-        SnapshotFiles::open_folder(Arc::new(Folder { path: path.to_path_buf() }), path)
+        let folder = Folder { path: path.to_path_buf(), durable: true };
+        SnapshotFiles::open_folder(Arc::new(folder), path)
     }
 
     /// The same with a folder of the caller's; `path` is what errors say.

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use state::KeyRange;
+use bytes::Bytes;
+use prost::Message;
 use state::alarms::Quota;
-use state::command::{Compact, LeaseGrant, Put, begin_batch, push_command};
+use state::command::{Command, Compact, LeaseGrant, Operation, Put, begin_batch, push_command};
 use state::engine::memory::MemoryEngine;
 use state::outcome::Refusal;
 use state::view::Reader;
-use state::watch::Token;
+use state::watch::{HubInput, Token};
+use state::{KeyRange, LogIndex};
 
 use super::*;
 use crate::limits::{
     LEASE_RENEWAL_GRACE_MS, LEASE_TIME_MARK_MS, OWN_COMMAND_PAUSE_MS, OWN_COMMAND_RETRY_MS,
 };
+use crate::messages::{LeaseInfo, Payload, Query};
 
 const ME: MemberId = MemberId(1);
 const TERM: Term = Term(2);

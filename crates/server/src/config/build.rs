@@ -111,7 +111,7 @@ fn rocksdb(settings: &Settings) -> Result<storage::rocks::RocksOptions, InvalidC
             _ => Compression::Zstd,
         },
         background_jobs: number("rocksdb-background-jobs", ROCKSDB_JOBS)?,
-        flush_at_close: true,
+        ..RocksOptions::default()
     })
 }
 

@@ -77,6 +77,10 @@ impl Keys for ReadView {
     }
 
     fn resolve_all(&self, mut records: Vec<Record>) -> Result<Vec<Record>, EngineError> {
+        // Looking for what is missing costs a look at each.
+        if self.keeps_values_resident() {
+            return Ok(records);
+        }
         let stored = |record: &&mut Record| record.kind() == RecordKind::Stored;
         let missing: Vec<_> = records.iter_mut().filter(stored).collect();
         let versions: Vec<_> = missing.iter().map(|record| record.version()).collect();

@@ -6,22 +6,23 @@
 //!   log/0000000000000004.tmp     being made; worthless after a crash
 //! ```
 //!
-//! [`SegmentFiles`] is a trait so that tests can put a disk under the threads that loses what is
-//! not synced, fails and fills up. It knows nothing of what a segment says.
+//! [`SegmentFiles`] is a trait so that tests can put a disk under the threads; see [`Names`]. It knows
+//! nothing of what a segment says.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use node::messages::SegmentId;
 use rustix::fs::Advice;
 
-use crate::files::{preallocate, sync_dir};
+use crate::files::preallocate;
+use crate::folder::{Folder, Names};
 use crate::limits::PACED_SYNC_BYTES;
 
 /// What the log disk needs of a folder.
-pub(crate) trait SegmentFiles: Send + Sync {
+pub(crate) trait SegmentFiles: Names {
     /// Names and sizes in bytes, in any order.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
     /// Creates a file of this size whose blocks are reserved, durably, and says how many of its bytes
@@ -38,12 +39,6 @@ pub(crate) trait SegmentFiles: Send + Sync {
     fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
         self.read(name)
     }
-    /// Gives a file another name; durable after `sync_names`.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file; durable after `sync_names`.
-    fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations, renames and removals durable.
-    fn sync_names(&self) -> io::Result<()>;
 }
 
 /// An open segment.
@@ -92,13 +87,6 @@ pub(crate) fn temporary_name(number: u64) -> String {
     format!("{number:016x}.tmp")
 }
 
-/// A real folder.
-pub(crate) struct Folder {
-    pub(crate) path: PathBuf,
-    /// Without it nothing is synced or filled: for tests and throw-away members only.
-    pub(crate) durable: bool,
-}
-
 struct OpenFile {
     file: File,
     durable: bool,
@@ -117,7 +105,7 @@ impl SegmentFiles for Folder {
 
     fn allocate(&self, name: &str, bytes: u64) -> io::Result<u64> {
         let path = self.path.join(name);
-        let made = self.reserve(&path, bytes);
+        let made = reserve(&path, bytes, self.durable);
         if made.is_err() {
             // What was allocated so far is given back at once: on a full disk it may be what keeps
             // others alive. A file that stays is removed at the next start.
@@ -157,43 +145,28 @@ impl SegmentFiles for Folder {
     fn read_again(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path.join(name))
     }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        if self.durable { sync_dir(&self.path).map_err(|error| error.source) } else { Ok(()) }
-    }
 }
 
-impl Folder {
-    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<u64> {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        let is_reserved = preallocate(&file, bytes)?;
-        file.set_len(bytes)?;
-        if !self.durable {
-            return Ok(bytes);
-        }
-        if is_reserved {
-            file.sync_all()?;
-            return Ok(0);
-        }
-        let mut at = 0;
-        while at < bytes {
-            let bite = PACED_SYNC_BYTES.min(bytes - at);
-            fill(&file, at, bite)?;
-            file.sync_data()?;
-            at += bite;
-        }
-        file.sync_all()?;
-        Ok(bytes)
+fn reserve(path: &Path, bytes: u64, durable: bool) -> io::Result<u64> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let is_reserved = preallocate(&file, bytes)?;
+    file.set_len(bytes)?;
+    if !durable {
+        return Ok(bytes);
     }
+    if is_reserved {
+        file.sync_all()?;
+        return Ok(0);
+    }
+    let mut at = 0;
+    while at < bytes {
+        let bite = PACED_SYNC_BYTES.min(bytes - at);
+        fill(&file, at, bite)?;
+        file.sync_data()?;
+        at += bite;
+    }
+    file.sync_all()?;
+    Ok(bytes)
 }
 
 fn fill(file: &File, offset: u64, bytes: u64) -> io::Result<()> {

@@ -21,6 +21,7 @@ use node::messages::{LogWrite, SegmentId};
 
 use super::shared::Pace;
 use super::{Companion, LogDir, LogDisk, LogError, LogEvent, LogOptions};
+use crate::tests::causes::chain;
 use faulty::FaultyDisk;
 
 const SEGMENT_BYTES: u64 = 4096;
@@ -70,16 +71,6 @@ impl Ledger {
             }
         }
     }
-}
-
-fn chain(error: &LogError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
 }
 
 /// A log disk on a faulty disk, its ledger, and what it reported.

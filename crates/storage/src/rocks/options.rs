@@ -11,7 +11,7 @@
 //! measurements behind the choices.
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, Env,
     Error, Options, WriteBufferManager,
 };
 
@@ -33,6 +33,9 @@ pub struct RocksOptions {
     pub compression: Compression,
     /// Threads that flush and compact.
     pub background_jobs: u32,
+    /// Threads that open the files of a family at a start, one family after the other: they are
+    /// started however few the files are.
+    pub opening_threads: u32,
     /// Whether closing flushes, so that the next start has little of the log to replay. Without it
     /// closing is what a crash of the process is.
     pub flush_at_close: bool,
@@ -57,6 +60,7 @@ impl Default for RocksOptions {
             bloom_bits: 10,
             compression: Compression::Lz4,
             background_jobs: 2,
+            opening_threads: 16,
             flush_at_close: true,
         }
     }
@@ -79,6 +83,10 @@ impl RocksOptions {
         // What the crate has no function for. First, because it makes new options.
         let closing = format!("avoid_flush_during_shutdown={}", !self.flush_at_close);
         let mut options = Options::default().get_options_from_string(closing)?;
+        // Whoever waits for an answer goes first. Flushes do not step back: puts wait for them in the end.
+        let mut env = Env::new()?;
+        env.lower_thread_pool_cpu_priority();
+        options.set_env(&env);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         // A crash leaves all families at the same point.
@@ -90,10 +98,11 @@ impl RocksOptions {
         let manager =
             WriteBufferManager::new_write_buffer_manager_with_cache(buffers, false, cache.clone());
         options.set_write_buffer_manager(&manager);
-        options.set_max_background_jobs(i32::try_from(self.background_jobs).unwrap_or(i32::MAX));
+        options.set_max_background_jobs(threads(self.background_jobs));
         // The log syncs on the same disk, and waits behind what is dirty.
         options.set_bytes_per_sync(ROCKS_SYNC_BYTES);
         options.set_max_open_files(ROCKS_OPEN_FILES);
+        options.set_max_file_opening_threads(threads(self.opening_threads));
         options.set_max_manifest_file_size(ROCKS_MANIFEST_BYTES);
         options.set_max_log_file_size(ROCKS_LOG_FILE_BYTES);
         options.set_keep_log_file_num(2);
@@ -155,4 +164,8 @@ impl RocksOptions {
 /// Sizes are checked against memory by the operator, not by arithmetic.
 fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn threads(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -11,6 +11,7 @@ use state::{ClusterId, MemberId, Revision};
 use tempfile::TempDir;
 
 use super::*;
+use crate::tests::causes::chain;
 
 const END: Version = Version { main: Revision::MAX, sub: u32::MAX };
 
@@ -52,16 +53,6 @@ impl World {
         files.sort_by_key(|file| fs::metadata(file).expect("a file").len());
         files.pop().unwrap_or_else(|| panic!("a file of kind {extension}"))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn commit(engine: &mut RocksEngine, writes: Vec<Write>) {

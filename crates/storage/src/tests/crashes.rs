@@ -14,16 +14,20 @@
 //!
 //! Where the calls end, in memory or at the system, is the [`Machine`]'s business.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fastrand::Rng;
 
+use super::life::live;
 use super::medium::{Call, Crash, Medium};
 use super::member::{Home, Member};
 use super::story::Story;
 
 /// The machine has two cores at least, and a start waits more than it reckons.
 const THREADS: usize = 4;
+/// A fault shows after most calls, once it shows: who strides through the whole life again and again
+/// comes upon it sooner than who takes call after call.
+const STRIDE: usize = 16;
 
 /// Runs members on disks that remember every call.
 pub(super) trait Machine: Sync {
@@ -46,56 +50,62 @@ pub(super) struct Recording {
 }
 
 /// Records a life that nothing disturbs.
-pub(super) fn record<M: Machine>(
-    machine: &M,
-    start: Medium,
-    live: impl FnOnce(&M::Home, &mut Story) -> Result<(), String>,
-) -> Recording {
+pub(super) fn record<M: Machine>(machine: &M, start: Medium) -> Recording {
     let mut story = Story::default();
     let calls = machine.run(&start, |home| live(home, &mut story)).expect("nothing disturbs it");
     Recording { start, calls, story }
 }
 
 /// Every call, every crash, and for some another crash in the start that follows, on an honest
-/// machine. Gives how many starts there were.
+/// machine. Gives how many starts there were, or what one of them found.
 pub(super) fn crash_everywhere<M: Machine>(
     machine: &M,
     recording: &Recording,
     seed: u64,
 ) -> Result<usize, String> {
-    // The threads take every fourth call each, and none goes on beyond what another has found.
-    let found = AtomicUsize::new(usize::MAX);
-    let work = |first: usize| {
-        let mut medium = recording.start.clone();
+    let (next, is_found) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
         let mut starts = 0;
-        for calls in 0..=recording.calls.len() {
-            if calls > found.load(Ordering::Relaxed) {
-                break;
+        loop {
+            let first = next.fetch_add(1, Ordering::Relaxed);
+            if first >= STRIDE || is_found.load(Ordering::Relaxed) {
+                return Ok(starts);
             }
-            if calls % THREADS == first {
-                // So that a crash is the same whichever thread meets it.
-                let mut rng = Rng::with_seed(seed.wrapping_add(calls as u64));
-                let crashed = crash_at(machine, recording, &medium, calls, &mut rng);
-                starts += crashed.map_err(|error| {
-                    found.fetch_min(calls, Ordering::Relaxed);
-                    (calls, error)
-                })?;
-            }
-            if let Some(call) = recording.calls.get(calls) {
-                medium.apply(call);
-            }
+            let stride = crash_in_strides(machine, recording, seed, first, &is_found);
+            starts += stride.inspect_err(|_| is_found.store(true, Ordering::Relaxed))?;
         }
-        Ok(starts)
     };
-    let results: Vec<Result<usize, (usize, String)>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|first| scope.spawn(move || work(first))).collect();
+    let results: Vec<Result<usize, String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("it tells its errors")).collect()
     });
-    let first = results.iter().filter_map(|result| result.as_ref().err()).min();
-    match first {
-        Some((_, error)) => Err(error.clone()),
-        None => Ok(results.into_iter().flatten().sum()),
+    results.into_iter().sum()
+}
+
+/// Every crash after each so-manieth call, until somebody has found something.
+fn crash_in_strides<M: Machine>(
+    machine: &M,
+    recording: &Recording,
+    seed: u64,
+    first: usize,
+    is_found: &AtomicBool,
+) -> Result<usize, String> {
+    let mut medium = recording.start.clone();
+    let mut starts = 0;
+    for calls in 0..=recording.calls.len() {
+        if is_found.load(Ordering::Relaxed) {
+            break;
+        }
+        if calls % STRIDE == first {
+            // So that a crash is the same whichever thread meets it.
+            let mut rng = Rng::with_seed(seed.wrapping_add(calls as u64));
+            starts += crash_at(machine, recording, &medium, calls, &mut rng)?;
+        }
+        if let Some(call) = recording.calls.get(calls) {
+            medium.apply(call);
+        }
     }
+    Ok(starts)
 }
 
 /// Every crash after so many calls, which have left `medium`.

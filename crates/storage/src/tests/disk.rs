@@ -15,10 +15,11 @@ use super::crashes::Machine;
 use super::medium::{Call, Inode, Lie, Medium, ROOT};
 use super::member::{CLUSTER, Home};
 use crate::files::{DurableFile, FileError};
+use crate::folder::Names;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles};
 use crate::log_disk::{LogDir, LogOptions};
 use crate::log_start::Birth;
-use crate::snapshots::folder::{SnapshotFile, SnapshotFolder};
+use crate::snapshots::snapshot_folder::{SnapshotFile, SnapshotFolder};
 use crate::snapshots::{SnapshotFiles, SnapshotName};
 
 const LOG: &str = "log";
@@ -157,25 +158,6 @@ impl DiskFolder {
         self.file(name)
     }
 
-    fn rename_file(&self, from: &str, to: &str) -> io::Result<()> {
-        self.file(from)?;
-        let (from, to) = (from.to_owned(), to.to_owned());
-        self.disk.call(Call::Rename { folder: self.folder, from, to });
-        Ok(())
-    }
-
-    fn remove_file(&self, name: &str) -> io::Result<()> {
-        self.file(name)?;
-        self.disk.call(Call::Remove { folder: self.folder, name: name.to_owned() });
-        Ok(())
-    }
-
-    fn sync_folder(&self) {
-        if self.disk.lie != Some(Lie::Names(self.name)) {
-            self.disk.call(Call::SyncNames { folder: self.folder });
-        }
-    }
-
     fn sizes(&self) -> Vec<(String, u64)> {
         let state = self.disk.lock();
         let names = state.0.names(self.folder);
@@ -209,6 +191,28 @@ impl OpenFile {
     }
 }
 
+impl Names for DiskFolder {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.file(from)?;
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.disk.call(Call::Rename { folder: self.folder, from, to });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.file(name)?;
+        self.disk.call(Call::Remove { folder: self.folder, name: name.to_owned() });
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        if self.disk.lie != Some(Lie::Names(self.name)) {
+            self.disk.call(Call::SyncNames { folder: self.folder });
+        }
+        Ok(())
+    }
+}
+
 impl SegmentFiles for DiskFolder {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         Ok(self.sizes())
@@ -238,19 +242,6 @@ impl SegmentFiles for DiskFolder {
         file.make_durable();
         Ok(file.bytes())
     }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.rename_file(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.remove_file(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder();
-        Ok(())
-    }
 }
 
 impl SegmentFile for OpenFile {
@@ -278,19 +269,6 @@ impl SnapshotFolder for DiskFolder {
         let bytes = self.file(name)?.bytes();
         let size = bytes.len() as u64;
         Ok((Box::new(io::Cursor::new(bytes)), size))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.rename_file(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.remove_file(name)
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        self.sync_folder();
-        Ok(())
     }
 }
 

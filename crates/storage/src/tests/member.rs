@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node::consensus::{Config, Consensus, Holds, bootstrap};
-use node::messages::{Committed, ConsensusInput, ConsensusOutput, LogWrite, Payload};
+use node::messages::{Committed, ConsensusInput, ConsensusOutput, LogWrite};
 use node::wal::Recovered;
 use prost::Message;
 use state::alarms::Quota;
-use state::apply::Entry;
 use state::command::{Command, Compact, DeleteRange, LeaseGrant, LeaseRevoke, Operation, Put};
 use state::engine::{Engine, EngineView};
 use state::members::Member as MemberRow;
@@ -48,6 +47,10 @@ pub(super) trait Home: Birth + Clone + Sync {
     fn open(&mut self) -> Result<Box<dyn Engine>, String>;
     /// Makes the published state durable and says up to which entry.
     fn save(&mut self, state: &State) -> Result<LogIndex, String>;
+    /// Waits until nothing is left to be done in the background.
+    fn come_to_rest(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A running member.
@@ -174,7 +177,6 @@ impl<H: Home> Member<H> {
     }
 
     /// What it shows.
-    #[allow(dead_code, reason = "only an engine with files has views that outlive them")]
     pub(super) fn view(&self) -> Arc<dyn EngineView> {
         self.state.reader().engine_view()
     }
@@ -256,16 +258,7 @@ impl<H: Home> Member<H> {
     /// What is applied is acknowledged: it was durable before.
     fn apply(&mut self, entry: Committed, story: &mut Story) -> Result<(), String> {
         let Committed { index, term, payload } = entry;
-        let payload = match payload {
-            Payload::Empty => Entry::Empty,
-            Payload::Batch(batch) => Entry::Batch(batch),
-            Payload::Membership(change) => Entry::Membership {
-                member: change.member,
-                row: change.context,
-                conf_state: change.conf_state,
-            },
-        };
-        let applied = self.state.apply_entry(index, term, payload);
+        let applied = self.state.apply_entry(index, term, payload.into());
         applied.map_err(|error| error.to_string())?;
         self.state.publish();
         // What was there when it was opened has been noted by the life that wrote it.

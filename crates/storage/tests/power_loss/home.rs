@@ -11,6 +11,7 @@ use storage::log_disk::{LogDir, LogOptions};
 use storage::log_start::Birth;
 use storage::rocks::{Flusher, Owner, RocksEngine, RocksOptions};
 
+use crate::causes::chain;
 use crate::crashes::Machine;
 use crate::medium::{Call, Lie, Medium};
 use crate::member::{CLUSTER, Home, MEMBER};
@@ -88,14 +89,6 @@ struct Open {
 }
 
 impl Folder {
-    /// Waits until files have become one file, if there are any.
-    pub(crate) fn wait_for_compaction(&self) -> Result<(), String> {
-        match self.machine.fault {
-            Some(Fault::NoFlush) => Ok(()),
-            _ => self.recorder.wait_for_removal(".sst"),
-        }
-    }
-
     fn opened(&self) -> &Open {
         self.open.as_deref().expect("the engine is opened before its log")
     }
@@ -126,6 +119,8 @@ impl Home for Folder {
         let options = RocksOptions {
             cache_bytes: 1 << 20,
             write_buffer_bytes: 64 << 10,
+            // A handful of files, and thousands of starts.
+            opening_threads: 1,
             flush_at_close: self.machine.flush_at_close,
             ..RocksOptions::default()
         };
@@ -136,20 +131,18 @@ impl Home for Folder {
         Ok(Box::new(engine))
     }
 
+    /// Waits until files have become one file, if there are any.
+    fn come_to_rest(&self) -> Result<(), String> {
+        match self.machine.fault {
+            Some(Fault::NoFlush) => Ok(()),
+            _ => self.recorder.wait_for_removal(".sst"),
+        }
+    }
+
     fn save(&mut self, state: &State) -> Result<LogIndex, String> {
         if self.machine.fault == Some(Fault::NoFlush) {
             return Ok(state.applied().0);
         }
         self.opened().flusher.flush().map_err(|error| chain(&error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use node::messages::LogWrite;
 
+use crate::folder::Names;
 use crate::log_disk::segment_files::{SegmentFile, SegmentFiles, segment_name};
 
 /// Longer than any step takes, so that a test that would hang fails instead.
@@ -210,6 +211,41 @@ fn counted_down(counter: &mut Option<u64>) -> bool {
     }
 }
 
+impl Names for FaultyDisk {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.inode(from)?;
+        world.names.remove(from);
+        world.names.insert(to.to_owned(), inode);
+        world.note_names();
+        drop(world);
+        self.0.1.notify_all();
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        world.inode(name)?;
+        world.names.remove(name);
+        if let Some(room) = &mut world.faults.room {
+            *room += 1;
+        }
+        world.note_names();
+        drop(world);
+        self.0.1.notify_all();
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut world = self.world();
+        if world.faults.planted != Planted::SyncNamesLies {
+            world.durable_names = world.names.clone();
+        }
+        world.note_names();
+        Ok(())
+    }
+}
+
 impl SegmentFiles for FaultyDisk {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         let world = self.world();
@@ -270,39 +306,6 @@ impl SegmentFiles for FaultyDisk {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let world = self.world();
         Ok(world.files[world.inode(name)?].durable.clone())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut world = self.world();
-        let inode = world.inode(from)?;
-        world.names.remove(from);
-        world.names.insert(to.to_owned(), inode);
-        world.note_names();
-        drop(world);
-        self.0.1.notify_all();
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut world = self.world();
-        world.inode(name)?;
-        world.names.remove(name);
-        if let Some(room) = &mut world.faults.room {
-            *room += 1;
-        }
-        world.note_names();
-        drop(world);
-        self.0.1.notify_all();
-        Ok(())
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        let mut world = self.world();
-        if world.faults.planted != Planted::SyncNamesLies {
-            world.durable_names = world.names.clone();
-        }
-        world.note_names();
-        Ok(())
     }
 }
 

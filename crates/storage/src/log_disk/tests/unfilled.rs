@@ -18,9 +18,8 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::files::preallocate;
-use crate::log_disk::segment_files::{
-    Folder, SegmentFiles, segment_name, spare_name, temporary_name,
-};
+use crate::folder::{Folder, Names};
+use crate::log_disk::segment_files::{SegmentFiles, segment_name, spare_name, temporary_name};
 use crate::log_disk::segment_path;
 
 /// Several blocks of a file system.
