@@ -192,6 +192,10 @@ fn open_consensus(
     let consensus_config = consensus_config(config, data_dir.stamp());
     let recovered = with_log(config, data_dir, |log| {
         log.go_on_or_begin(read, holds.index, || first_write(config, &consensus_config))
+    });
+    let recovered = recovered.map_err(|error: anyhow::Error| match error.downcast() {
+        Ok(error) => named(error, data_dir),
+        Err(error) => error,
     })?;
     if let Some(place) = recovered.cut {
         let file = segment_path(&data_dir.log(), place.segment).display().to_string();
