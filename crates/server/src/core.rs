@@ -10,7 +10,7 @@
 //! One thread runs both machines: a hand-off between threads costs more than either machine's turn
 //! for a lone put. Nothing in here decides anything; the branches are in the machines.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -34,7 +34,7 @@ use crate::reply::{Proposed, ReplyTo};
 use crate::slow::SlowApply;
 use crate::sweep_pace::SweepPace;
 use crate::waiters::Waiters;
-use crate::watch_queue::WatchQueue;
+use crate::watch_queue::{WatchQueue, WatchQueues};
 
 /// What reaches the core thread.
 pub enum CoreInput {
@@ -127,7 +127,7 @@ struct Wiring {
     checkpoints: Checkpoints,
     slow: SlowApply,
     waiters: Waiters,
-    watchers: HashMap<StreamId, Arc<WatchQueue>>,
+    streams: WatchQueues,
     applied: LogIndex,
     /// For the consensus, from the applier's turn.
     feedback: Vec<ConsensusInput>,
@@ -169,7 +169,7 @@ impl Core {
                 checkpoints: parts.checkpoints,
                 slow: SlowApply::new(parts.slow_apply),
                 waiters: Waiters::default(),
-                watchers: HashMap::new(),
+                streams: WatchQueues::default(),
                 applied,
                 feedback: Vec::new(),
             },
@@ -290,12 +290,10 @@ impl Core {
                 self.applier_inbox.push_back(ApplierInput::Query { request, query });
             }
             CoreInput::OpenWatch { stream, queue } => {
-                self.wiring.watchers.insert(stream, queue);
+                self.wiring.streams.open(stream, queue);
             }
             CoreInput::Watch(input) => {
-                if let HubInput::Leave { stream } = &input {
-                    self.wiring.watchers.remove(stream);
-                }
+                self.wiring.streams.hear(&input);
                 self.applier_inbox.push_back(ApplierInput::Watch(input));
             }
             CoreInput::Log(event) => self.log_event(event),
@@ -419,14 +417,11 @@ impl ApplierShell for Wiring {
     }
 
     fn deliver(&mut self, stream: StreamId, input: StreamInput) -> bool {
-        // A stream that has just ended takes everything.
-        self.watchers.get(&stream).is_none_or(|queue| queue.push(input))
+        self.streams.push(stream, input)
     }
 
     fn leave_word(&mut self, stream: StreamId, input: StreamInput) {
-        if let Some(queue) = self.watchers.get(&stream) {
-            queue.leave_word(input);
-        }
+        self.streams.leave_word(stream, input);
     }
 }
 

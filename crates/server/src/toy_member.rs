@@ -3,7 +3,7 @@
 //! It answers as a sole voter does, with the real data, leases and watches. What it does not have
 //! is durability, peers and elections.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use state::alarms::Quota;
 use state::command::{ClusterVersion, Command, Operation, begin_batch, push_command};
 use state::engine::memory::MemoryEngine;
 use state::members::Member;
-use state::watch::{HubInput, StreamId, StreamInput};
+use state::watch::{StreamId, StreamInput};
 use state::{ClusterId, ClusterTime, LogIndex, MemberId, RequestId, State, Term};
 
 use crate::core::{CoreInput, CoreReceiver};
@@ -27,7 +27,7 @@ use crate::listen::{
     Bound, Door, Frontend, ListenAddress, ListenSettings, Serves, Shutdown, SocketOptions,
 };
 use crate::waiters::Waiters;
-use crate::watch_queue::WatchQueue;
+use crate::watch_queue::WatchQueues;
 
 pub(crate) const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
 const CLUSTER: ClusterId = ClusterId(0xcdf8_181e_3227_0b4f);
@@ -160,7 +160,7 @@ struct Core {
 #[derive(Default)]
 struct Shell {
     waiters: Waiters,
-    watchers: HashMap<StreamId, Arc<WatchQueue>>,
+    streams: WatchQueues,
     watch_streams: Arc<AtomicUsize>,
     own: Vec<Bytes>,
 }
@@ -208,12 +208,10 @@ impl Core {
                     self.inbox.push_back(ApplierInput::Query { request, query });
                 }
                 Ok(CoreInput::OpenWatch { stream, queue }) => {
-                    self.shell.watchers.insert(stream, queue);
+                    self.shell.streams.open(stream, queue);
                 }
                 Ok(CoreInput::Watch(input)) => {
-                    if let HubInput::Leave { stream } = &input {
-                        self.shell.watchers.remove(stream);
-                    }
+                    self.shell.streams.hear(&input);
                     self.inbox.push_back(ApplierInput::Watch(input));
                 }
                 Ok(CoreInput::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -222,7 +220,7 @@ impl Core {
                 Ok(_) => {}
             }
             self.turn();
-            self.shell.watch_streams.store(self.shell.watchers.len(), Ordering::Relaxed);
+            self.shell.watch_streams.store(self.shell.streams.count(), Ordering::Relaxed);
         }
     }
 
@@ -270,12 +268,10 @@ impl ApplierShell for Shell {
     }
 
     fn deliver(&mut self, stream: StreamId, input: StreamInput) -> bool {
-        self.watchers.get(&stream).is_none_or(|queue| queue.push(input))
+        self.streams.push(stream, input)
     }
 
     fn leave_word(&mut self, stream: StreamId, input: StreamInput) {
-        if let Some(queue) = self.watchers.get(&stream) {
-            queue.leave_word(input);
-        }
+        self.streams.leave_word(stream, input);
     }
 }

@@ -3,10 +3,10 @@
 //! The core thread never waits: a queue that is full refuses, and the hub then leaves one word for
 //! the stream, which it finds after everything that was queued before.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 
-use state::watch::StreamInput;
+use state::watch::{HubInput, StreamId, StreamInput};
 use tokio::sync::Notify;
 
 use crate::limits::WATCH_QUEUE_INPUTS;
@@ -66,6 +66,43 @@ impl WatchQueue {
         // A poisoned lock guards a queue that is whole: no operation on it can panic half-way.
         let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         work(&mut waiting)
+    }
+}
+
+/// The queues of all streams that are open, on the core thread's side.
+#[derive(Debug, Default)]
+pub struct WatchQueues(HashMap<StreamId, Arc<WatchQueue>>);
+
+impl WatchQueues {
+    /// A stream has opened.
+    pub fn open(&mut self, stream: StreamId, queue: Arc<WatchQueue>) {
+        self.0.insert(stream, queue);
+    }
+
+    /// Hears what a stream says to the hub: it may leave.
+    pub fn hear(&mut self, input: &HubInput) {
+        if let HubInput::Leave { stream } = input {
+            self.0.remove(stream);
+        }
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds an input to a stream's queue; `false` if it is full.
+    pub fn push(&self, stream: StreamId, input: StreamInput) -> bool {
+        // A stream that has just ended takes everything.
+        self.0.get(&stream).is_none_or(|queue| queue.push(input))
+    }
+
+    /// Leaves word for a stream.
+    pub fn leave_word(&self, stream: StreamId, input: StreamInput) {
+        if let Some(queue) = self.0.get(&stream) {
+            queue.leave_word(input);
+        }
     }
 }
 
