@@ -14,6 +14,7 @@
 #[allow(dead_code, reason = "shared with the comparison, which uses all of it")]
 #[path = "../compat/process.rs"]
 mod child;
+mod engines;
 mod http;
 mod member;
 mod places;
