@@ -50,6 +50,7 @@ use status::{EtcdError, Takes};
 use terms::Terms;
 
 pub mod arrival;
+mod binary;
 mod cluster;
 pub mod convert;
 mod drain;

@@ -10,15 +10,19 @@ use metastore_proto::etcdserverpb as pb;
 use prost::Message as _;
 
 use super::{Generator, choose};
-use crate::explained::{DEPTH_MAX, WRONG_TYPE};
+use crate::explained::{DEPTH_MAX, KEEP_ALIVE, RANGE_STREAM, WRONG_TYPE};
 use crate::step::call;
 use crate::wire::Call;
 
 /// A header of gRPC and values that it may not have, or may.
-const HEADERS: [(&str, &[u8]); 33] = [
+const HEADERS: [(&str, &[u8]); 36] = [
     ("client-api-version", b"3.7"),
     ("client-api-version", b"\xff\xfe"),
     ("hasleader", b"true"),
+    // Bytes in base64.
+    ("x-bin", b"AAEC"),
+    ("x-bin", b"\"\xff"),
+    ("grpc-trace-bin", b"AA=A"),
     ("hasleader", b"false"),
     // Nobody has to show who he is.
     ("token", b"nobody.1"),
@@ -68,6 +72,7 @@ impl Generator {
     pub(super) fn hostile(&mut self) -> Call {
         choose! { self.rng;
             4 => self.with_header(),
+            1 => self.with_bytes_in_header(),
             2 => self.nobodys_method(),
             4 => self.with_body(),
             1 => self.compressed(),
@@ -95,6 +100,15 @@ impl Generator {
         Call { headers, ..self.harmless() }
     }
 
+    /// A header that may hold bytes: base64 or nearly so.
+    fn with_bytes_in_header(&mut self) -> Call {
+        const SOME: &[u8] = b"AZaz09+/===_!";
+        let length = self.rng.usize(..10);
+        let value: Vec<u8> = (0..length).map(|_| SOME[self.rng.usize(..SOME.len())]).collect();
+        let headers = vec![("x-bin".to_owned(), value.into())];
+        Call { headers, ..self.harmless() }
+    }
+
     /// A read of the key that is always asked for.
     fn harmless(&mut self) -> Call {
         let request = pb::RangeRequest { key: self.key(), ..pb::RangeRequest::default() };
@@ -117,7 +131,12 @@ impl Generator {
 
     /// The body of a call with something wrong with it.
     fn with_body(&mut self) -> Call {
-        let request = self.harmless();
+        let request = choose! { self.rng;
+            2 => self.harmless(),
+            // What takes a stream, and what gives one, tells its errors in other words.
+            1 => Call { path: RANGE_STREAM.to_owned(), ..self.harmless() },
+            1 => call(KEEP_ALIVE, &pb::LeaseKeepAliveRequest { id: 5 }),
+        };
         let message = request.requests[0].clone();
         let framed = frame(0, message.len(), &message);
         let body = choose! { self.rng;

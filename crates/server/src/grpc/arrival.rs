@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `content-type` | `application/grpc`, perhaps with a subtype | HTTP 415 |
 //! | `grpc-timeout` | digits and a unit, or absent | HTTP 400 |
+//! | `…-bin` | base64 | HTTP 400 |
 //! | `:method` | `POST` | HTTP 405 |
 //! | `grpc-timeout` | not over already | `DeadlineExceeded` |
 //! | `grpc-encoding` | `gzip`, `identity` or absent | `Unimplemented` |
@@ -11,12 +12,12 @@
 //! Answers are never compressed: a client that can read gzip can read plain messages too, and the
 //! network beside a store is faster than a compressor.
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 
-use super::terms;
+use super::{binary, terms};
 
 /// Names what the messages of a request are compressed with.
 const ENCODING: &str = "grpc-encoding";
@@ -39,19 +40,16 @@ pub fn not_grpc(headers: &HeaderMap) -> Response<Body> {
 
 /// The answer to a request that goes no further.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
-    let timeout = match terms::timeout(request.headers()) {
-        Ok(timeout) => timeout,
-        Err(wrong) => {
-            let status = Status::internal(format!("malformed grpc-timeout: {wrong}"));
-            return Some(with_http_status(status, StatusCode::BAD_REQUEST));
-        }
-    };
+    if let Some(wrong) = malformed(request.headers()) {
+        return Some(with_http_status(Status::internal(wrong), StatusCode::BAD_REQUEST));
+    }
     let method = request.method().as_str();
     if request.method() != Method::POST {
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
         return Some(with_http_status(Status::internal(text), StatusCode::METHOD_NOT_ALLOWED));
     }
-    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+    let timeout = terms::timeout(request.headers());
+    if timeout.is_ok_and(|timeout| timeout.is_some_and(|timeout| timeout.is_zero())) {
         return Some(terms::over().into_http());
     }
     match encoding(request.headers()) {
@@ -62,6 +60,26 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<Response<Body>> {
             Some(Status::unimplemented(text).into_http())
         }
     }
+}
+
+/// What is wrong with a header; of several, the last one is told.
+fn malformed(headers: &HeaderMap) -> Option<String> {
+    let wrong = |(name, value): (&HeaderName, &HeaderValue)| match name.as_str() {
+        "grpc-timeout" => {
+            terms::timeout_of(value).err().map(|wrong| format!("malformed grpc-timeout: {wrong}"))
+        }
+        name if name.ends_with(binary::SUFFIX) => {
+            binary::illegal_at(value.as_bytes()).map(|place| {
+                let value = binary::quoted(value.as_bytes());
+                format!(
+                    "malformed binary metadata {value} in header {name:?}: illegal base64 data at \
+                     input byte {place}"
+                )
+            })
+        }
+        _ => None,
+    };
+    headers.iter().filter_map(wrong).last()
 }
 
 /// An encoding that is named and empty is none; the gRPC library would not know it.
@@ -134,6 +152,26 @@ mod tests {
             let (code, text) = refused(&request);
             assert_eq!((code, text.as_str()), expected);
         }
+    }
+
+    #[test]
+    fn of_several_malformed_headers_the_last_is_told_before_the_method() {
+        let bytes = "malformed binary metadata \"!\" in header \"x-bin\": \
+                     illegal base64 data at input byte 0";
+        let time = "malformed grpc-timeout: transport: timeout unit is not recognized: \"later\"";
+        for (names, expected) in
+            [(["grpc-timeout", "x-bin"], bytes), (["x-bin", "grpc-timeout"], time)]
+        {
+            let mut request = request(Method::GET, None);
+            for name in names {
+                let value = if name == "x-bin" { "!" } else { "later" };
+                request.headers_mut().insert(name, value.parse().expect("a header"));
+            }
+            assert_eq!(refused(&request), (400, expected.to_owned()));
+        }
+        let mut sound = request(Method::POST, None);
+        sound.headers_mut().insert("x-bin", "AAE".parse().expect("a header"));
+        assert!(refusal(&sound).is_none());
     }
 
     #[test]

@@ -68,7 +68,11 @@ pub(super) fn over() -> Status {
 
 /// How long the client waits; the error is what is wrong with the header.
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, String> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    headers.get("grpc-timeout").map(timeout_of).transpose()
+}
+
+/// The same, of the header's value.
+pub(super) fn timeout_of(value: &HeaderValue) -> Result<Duration, String> {
     let text = String::from_utf8_lossy(value.as_bytes());
     let wrong = |what: &str| Err(format!("transport: timeout {what}: {text:?}"));
     let digits_count = match text.len() {
@@ -87,9 +91,7 @@ pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, String> {
     };
     let digits = &text[..digits_count];
     match digits.parse::<u32>() {
-        Ok(count) if !digits.starts_with('+') => {
-            Ok(Some(unit.saturating_mul(count).min(TIMEOUT_MAX)))
-        }
+        Ok(count) if !digits.starts_with('+') => Ok(unit.saturating_mul(count).min(TIMEOUT_MAX)),
         _ => Err(format!("strconv.ParseUint: parsing {digits:?}: invalid syntax")),
     }
 }

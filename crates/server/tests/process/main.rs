@@ -11,6 +11,7 @@
 //! What requests answer is tested elsewhere (`tests/compat`, `tests/clients`); that nothing is lost
 //! when the process is killed as well.
 
+mod engines;
 mod http;
 mod member;
 mod places;

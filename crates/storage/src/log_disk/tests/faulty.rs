@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) prepared: u64,
     /// Bytes of spares that were filled.
     pub(super) filled: u64,
+    /// A filling waits for the test.
+    pub(super) is_filling: bool,
     /// What must never be: found by the disk itself.
     pub(super) violations: Vec<String>,
     /// The durable names after each change, for tests of crashes between changes.
@@ -67,6 +69,8 @@ pub(super) struct Faults {
     pub(super) prepare_fails: bool,
     /// A file system that needs new blocks for every write has none.
     pub(super) fill_is_full: bool,
+    /// Every filling waits for the test, with its file open.
+    pub(super) hold_fills: bool,
     /// Every sync waits for the test.
     pub(super) hold_syncs: bool,
     pub(super) planted: Planted,
@@ -114,6 +118,12 @@ impl FaultyDisk {
             .expect("no test thread panics with the lock");
         assert!(!timeout.timed_out(), "the disk never got there: held {:?}", world.held);
         world
+    }
+
+    /// Fillings wait no more.
+    pub(super) fn let_fill(&self) {
+        self.world().faults.hold_fills = false;
+        self.0.1.notify_all();
     }
 
     /// Waits until this many syncs are held, and names them in the order in which they came.
@@ -282,8 +292,16 @@ impl SegmentFiles for FaultyDisk {
             return Err(rustix::io::Errno::NOSPC.into());
         }
         let inode = world.inode(name)?;
-        if !name.ends_with(".spare") {
-            world.violations.push(format!("{name} is filled while it is in use"));
+        if world.faults.hold_fills {
+            world.is_filling = true;
+            drop(world);
+            self.0.1.notify_all();
+            world = self.wait_until(|world| !world.faults.hold_fills);
+            world.is_filling = false;
+        }
+        let is_spare = |(name, of): (&String, &usize)| *of == inode && name.ends_with(".spare");
+        if !world.names.iter().any(is_spare) {
+            world.violations.push(format!("what was {name} is filled while it is in use"));
         }
         let end = usize::try_from(offset + bytes).expect("small files");
         let begin = usize::try_from(offset).expect("small files");

@@ -2,6 +2,7 @@
 
 use super::faulty::FaultyDisk;
 use super::*;
+use crate::log_disk::segment_files::SegmentFiles;
 
 fn names(rig: &Rig, kind: &str) -> Vec<String> {
     rig.disk.world().names.keys().filter(|name| name.ends_with(kind)).cloned().collect()
@@ -42,6 +43,36 @@ fn spares_are_filled_and_never_once_they_are_in_use() {
     let world = rig.disk.world();
     assert!(world.filled <= world.prepared * SEGMENT_BYTES, "a part was filled twice");
     drop(world);
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
+#[test]
+fn a_spare_that_is_being_filled_is_not_taken_until_that_is_done() {
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() };
+    let pace = Pace { space_retry: NEVER, fill: Duration::ZERO, bite_bytes: SEGMENT_BYTES };
+    let disk = FaultyDisk::default();
+    // One is there from an earlier run, and counts as filled.
+    disk.allocate("0000000000000000.tmp", SEGMENT_BYTES).expect("there is room");
+    disk.rename("0000000000000000.tmp", "0000000000000000.spare").expect("it is there");
+    disk.sync_names().expect("nothing fails");
+    disk.world().faults.hold_fills = true;
+    let mut rig = Rig::at(pace, disk, options).expect("the disk starts well");
+    drop(rig.disk.wait_until(|world| world.is_filling));
+    // The first takes that one, and the second finds nothing else than what is being filled.
+    for _ in 0..2 {
+        rig.append(3000).expect("append");
+    }
+    let has_come_to_it = |rig: &Rig| {
+        let desk = rig.log.shared.lock();
+        desk.wanted_bytes.is_some() || desk.segments.len() == 2
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !has_come_to_it(&rig) {
+        assert!(std::time::Instant::now() < deadline, "the second write takes a spare or waits");
+        std::thread::yield_now();
+    }
+    rig.disk.let_fill();
+    assert_eq!(rig.hear_many(2), persisted(1..=2));
     assert_eq!(rig.end(), (vec![], vec![]));
 }
 
@@ -123,13 +154,13 @@ fn a_write_larger_than_a_segment_gets_a_file_of_its_own_and_is_not_recycled() {
     rig.append(100).expect("append");
     assert_eq!(rig.hear_many(3), persisted(1..=3));
     let sizes = || -> Vec<u64> {
-        let files = crate::log_disk::segment_files::SegmentFiles::list(&rig.disk).expect("list");
+        let files = rig.disk.list().expect("list");
         files.into_iter().filter(|(name, _)| name.ends_with(".wal")).map(|(_, size)| size).collect()
     };
     assert_eq!(sizes(), [SEGMENT_BYTES, 10_000, SEGMENT_BYTES]);
     rig.log.release(SegmentId(3));
     drop(rig.disk.wait_until(|world| !world.names.contains_key("0000000000000002.wal")));
-    let files = crate::log_disk::segment_files::SegmentFiles::list(&rig.disk).expect("list");
+    let files = rig.disk.list().expect("list");
     assert!(files.iter().all(|(_, size)| *size == SEGMENT_BYTES), "{files:?}");
     assert_eq!(rig.end(), (vec![], vec![]));
 }
