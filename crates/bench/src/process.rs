@@ -71,7 +71,8 @@ impl Server {
             .arg("--quota-backend-bytes=8589934592")
             .args(flags);
         let begin = Instant::now();
-        let (running, _) = Running::serve(&mut command, READY_TIMEOUT)?;
+        let (mut running, _) = Running::serve(&mut command, READY_TIMEOUT)?;
+        running.ignore_lines();
         Ok(Server { running, address, started_in: begin.elapsed() })
     }
 

@@ -3,9 +3,12 @@
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::PATIENCE;
+use crate::{LOOK, PATIENCE};
+
+/// For what a command has said before it was killed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a finished command left behind.
 #[derive(Debug)]
@@ -45,11 +48,22 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> io::Result<Finished> {
                 Err(_) => {
                     // It may have ended in this moment, which is as good.
                     let _ = child.kill();
-                    output.recv().unwrap_or_default()
+                    // A child of its own may hold the pipe open: what it says is lost.
+                    output.recv_timeout(LAST_WORDS).unwrap_or_default()
                 }
             }
         });
-        let code = child.wait()?.code();
+        // With its outputs closed it has ended, or goes on in silence.
+        let code = loop {
+            if let Some(status) = child.try_wait()? {
+                break status.code();
+            }
+            if Instant::now() >= deadline {
+                // As above.
+                let _ = child.kill();
+            }
+            std::thread::sleep(LOOK);
+        };
         let [stdout, stderr] = outputs.each_mut().map(std::mem::take);
         Ok(Finished { stdout, stderr, code })
     })

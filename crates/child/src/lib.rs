@@ -40,12 +40,16 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What etcd logs when it answers; MetaStore says the same words.
 pub const READY: &str = "ready to serve client requests";
 
+/// Between two looks whether a child has ended that says nothing any more.
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
+
 /// A running child; killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
+    /// `None` once nobody wants to know.
+    lines: Option<Receiver<String>>,
 }
 
 /// Which of the two outputs is followed; the other is discarded.
@@ -103,7 +107,7 @@ impl Running {
                 let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        Ok(Running { child, stdin, lines })
+        Ok(Running { child, stdin, lines: Some(lines) })
     }
 
     /// Starts a server and waits until it says that it serves. Gives what it has said, that line
@@ -135,7 +139,14 @@ impl Running {
     /// The next line, or `None` when the child is silent for too long or has ended.
     #[must_use]
     pub fn next_line(&self, deadline: Instant) -> Option<String> {
-        self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.lines.as_ref()?.recv_timeout(left).ok()
+    }
+
+    /// Listens no more: what the child says from now on is kept nowhere, and [`Running::next_line`] has
+    /// nothing to give.
+    pub fn ignore_lines(&mut self) {
+        self.lines = None;
     }
 
     /// The number of its process.
@@ -147,7 +158,7 @@ impl Running {
     /// Writes a line to the child's standard input.
     ///
     /// # Panics
-    /// If nobody has left it open: it is until the child is waited for.
+    /// If the child has been waited for, which closes its standard input.
     pub fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("open until the child is waited for");
         // A child that has ended already is noticed by what it did not print.
@@ -175,12 +186,16 @@ impl Running {
     }
 
     fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
-        // The output ends when the child does, which can be waited for with a bound.
+        drop(self.stdin.take());
+        // The output ends when the child does, which can be waited for without looking again and again.
         while self.next_line(deadline).is_some() {}
-        if Instant::now() >= deadline {
-            return None;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                Ok(None) | Err(_) => return None,
+            }
         }
-        self.child.wait().ok()
     }
 
     /// Ends the child at once, as a power cut would end its process.
@@ -199,6 +214,8 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -229,13 +246,17 @@ mod tests {
 
     #[test]
     fn a_child_ends_as_it_is_told_to() {
-        let mut polite = shell("trap 'exit 3' TERM; echo begun; read");
+        let mut polite = shell("echo begun; exec cat");
         let mut running = Running::start(&mut polite, Follow::Stdout).expect("bash");
         let begun = running.next_line(Instant::now() + PATIENCE);
         assert_eq!(begun.as_deref(), Some("begun"));
-        assert_eq!(running.terminate().and_then(|status| status.code()), Some(3));
+        let status = running.terminate().expect("it ends");
+        assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
 
-        let mut stubborn = shell("trap '' TERM; echo begun; read");
+        let mut reader = Running::start(&mut shell("cat; exit 3"), Follow::Stdout).expect("bash");
+        assert_eq!(reader.wait().and_then(|status| status.code()), Some(3), "its input has ended");
+
+        let mut stubborn = shell("trap '' TERM; echo begun; while :; do read -t 60; done");
         let mut running = Running::start(&mut stubborn, Follow::Stdout).expect("bash");
         assert!(running.next_line(Instant::now() + PATIENCE).is_some());
         running.tell_to_stop().expect("it runs");

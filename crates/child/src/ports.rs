@@ -1,9 +1,13 @@
 //! Ports of the loopback interface that nobody listens on.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, TcpListener};
 
 /// How many are tried: another process may be quicker.
-const ATTEMPTS_MAX: u32 = 3;
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What every server says of such a port.
+pub const IN_USE: &str = "in use";
 
 /// Ports that were free a moment ago, all different.
 ///
@@ -20,13 +24,14 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 /// Starts something on free ports, and on others if another process was quicker.
 ///
 /// # Errors
-/// The last one, if none of the attempts succeeds.
-pub fn on_free_ports<const N: usize, T, E>(
+/// The first that does not say so, or the last one.
+pub fn on_free_ports<const N: usize, T, E: Display>(
     mut start: impl FnMut([u16; N]) -> Result<T, E>,
 ) -> Result<T, E> {
     for _ in 1..ATTEMPTS_MAX {
-        if let Ok(started) = start(free_ports()) {
-            return Ok(started);
+        match start(free_ports()) {
+            Err(error) if format!("{error:#}").contains(IN_USE) => {}
+            started => return started,
         }
     }
     start(free_ports())
@@ -37,15 +42,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_is_tried_again_on_other_ports() {
+    fn a_port_that_is_taken_is_replaced_and_other_failures_are_told_at_once() {
         let mut seen = Vec::new();
         let started = on_free_ports(|[one, other]| {
             assert_ne!(one, other);
             seen.push(one);
-            if seen.len() < 3 { Err("taken") } else { Ok(one) }
+            if seen.len() < 3 { Err("address already in use") } else { Ok(one) }
         });
         assert_eq!(started, Ok(seen[2]));
-        let never: Result<(), u16> = on_free_ports(|[port]| Err(port));
-        assert!(never.is_err());
+        let mut attempts = 0;
+        let never: Result<(), &str> = on_free_ports(|[_]| {
+            attempts += 1;
+            Err("broken")
+        });
+        assert_eq!((never, attempts), (Err("broken"), 1));
     }
 }

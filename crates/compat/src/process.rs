@@ -37,7 +37,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If it does not become ready; the error holds the end of its log.
+    /// If it does not become ready; the error holds its log.
     pub fn start(binary: &Path, flags: &[String]) -> Result<Server> {
         on_free_ports(|[port]| {
             let folder = tempfile::tempdir().context("make a folder for the server's data")?;
@@ -94,6 +94,7 @@ fn launch(binary: &Path, flags: &[String], folder: &Path, address: SocketAddr) -
         .args(["--initial-advertise-peer-urls", "http://127.0.0.1:2380"])
         .args(["--initial-cluster", "default=http://127.0.0.1:2380"])
         .args(flags);
-    let (running, _) = Running::serve(&mut command, PATIENCE)?;
+    let (mut running, _) = Running::serve(&mut command, PATIENCE)?;
+    running.ignore_lines();
     Ok(running)
 }

@@ -10,7 +10,7 @@ pub const CORE_INPUTS_PER_TURN: usize = 4096;
 pub const SWEEP_REST: u32 = 3;
 
 /// Lateness that a piece of that makes up for, so that none takes more than a third of it: longer than a turn
-/// takes, shorter than a member is held up that was stopped and continued.
+/// takes, shorter than a member is held up that was stopped and continued. No rest is longer, either.
 pub const SWEEP_LATE_MAX: Duration = Duration::from_millis(300);
 
 /// How soon the core thread looks again at garbage that a held view keeps from being removed; twice as

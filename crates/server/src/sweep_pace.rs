@@ -96,7 +96,9 @@ impl SweepPace {
             }
             Garbage::Removable => {
                 self.retry = SWEEP_RETRY;
-                let rest = SWEEP_REST * now.saturating_duration_since(piece.begin);
+                let took = now.saturating_duration_since(piece.begin);
+                // A member that was stopped in a piece and continued has not worked all that time.
+                let rest = took.saturating_mul(SWEEP_REST).min(SWEEP_LATE_MAX);
                 // What it was late by was rest, too: paid for twice it would be half the share.
                 if piece.is_alone { Duration::ZERO } else { rest.saturating_sub(piece.late) }
             }
@@ -280,6 +282,17 @@ mod tests {
             thread.turn(SLICE, Duration::ZERO);
         }
         assert_eq!(thread.longest_piece, longest, "nor does it later");
+    }
+
+    #[test]
+    fn a_member_that_was_held_up_in_a_piece_does_not_rest_for_all_of_it() {
+        let mut pace = SweepPace::new();
+        let begin = Instant::now();
+        pace.had_input();
+        let piece = pace.begin(begin, Garbage::Removable).expect("it is time");
+        let end = begin + Duration::from_secs(3600);
+        pace.end(&piece, end, Garbage::Removable);
+        assert_eq!(pace.due(), Some(end + SWEEP_LATE_MAX));
     }
 
     #[test]

@@ -13,8 +13,8 @@
 //!
 //! A member that starts reads its log, or begins one, by [`log_start::LogStart`].
 //!
-//! This crate moves bytes and knows nothing of what they say: records, checksums and the meaning of
-//! a snapshot belong to `node`. It is synchronous; the log disk brings threads of its own.
+//! This crate moves bytes. What they say, records, checksums and the meaning of a snapshot, belongs to
+//! `node`, which it asks only whether there is a log. It is synchronous; the log disk brings threads of its own.
 
 pub mod data_dir;
 pub mod files;

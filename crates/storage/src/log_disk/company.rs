@@ -6,13 +6,14 @@
 //! found out again and again:
 //!
 //! ```text
-//!   alone ──three in a row are late──▶ in company ──they take half as long or less──▶ goes on, 1,000 syncs
-//!     ▲                                    │                                              │
-//!     ├──────────── it does not help ◀─────┘                                              │
-//!     └───────────────────────── a look whether it is still needed ◀──────────────────────┘
+//!   alone ──three in a row are late──▶ in company, 16 syncs ──a look alone: late again──▶ 1,000 syncs
+//!     ▲ ▲                               │                          │ quick          ▲          │
+//!     │ └── it does not make them half ─┘                          │                └─ late ── a look
+//!     └────────────────────────────────────────────────────────────┴──────────────── quick ──┘
 //! ```
 //!
-//! Three of a thousand is too few for the 99th percentile to notice.
+//! A disk that was merely busy for a while is quick at the first look. Three looks of a thousand are too few
+//! for the 99th percentile to notice.
 
 use std::time::Duration;
 
@@ -31,9 +32,11 @@ pub enum Companion {
 
 /// A lone sync that takes longer waits for something else than its bytes: a disk with a cache that
 /// survives power cuts needs a tenth, and one without is late in company, too.
-const LATE: Duration = Duration::from_millis(1);
+pub(super) const LATE: Duration = Duration::from_millis(1);
 /// So many in a row are no accident.
 const IN_A_ROW: u32 = 3;
+/// Syncs in company until the first look whether they would be late without.
+const TRIAL: u32 = 16;
 /// Syncs until company that helped, or did not, is looked at again.
 const PATIENCE: u32 = 1_000;
 
@@ -46,6 +49,8 @@ pub(super) struct Company {
     alone: Duration,
     /// So many more get company.
     accompanied: u32,
+    /// It helped, and no lone one has been quick since.
+    is_proven: bool,
     /// So many more are left alone, late or not.
     left_alone: u32,
 }
@@ -63,17 +68,22 @@ impl Company {
     /// Learns from a sync beside which nothing else was written.
     pub(super) fn took(&mut self, was_accompanied: bool, time: Duration) {
         if was_accompanied {
-            self.accompanied = self.accompanied.saturating_sub(1);
             if self.has_row(time > self.alone / 2) {
                 *self = Company { left_alone: PATIENCE, ..Company::default() };
+                return;
+            }
+            self.accompanied = self.accompanied.saturating_sub(1);
+            if self.accompanied == 0 {
+                (self.in_a_row, self.is_proven) = (0, true);
             }
         } else if self.left_alone > 0 {
             self.left_alone -= 1;
         } else {
             let is_late = time >= LATE;
+            self.is_proven &= is_late;
             self.alone = if self.in_a_row == 0 { time } else { self.alone.min(time) };
             if self.has_row(is_late) {
-                self.accompanied = PATIENCE;
+                self.accompanied = if self.is_proven { PATIENCE } else { TRIAL };
             }
         }
     }
@@ -135,8 +145,9 @@ mod tests {
     #[test]
     fn a_disk_that_answers_with_the_tick_gets_company_for_all_but_a_few() {
         let mut company = Company::default();
-        let (lone, late) = syncs(&mut company, 10_030, TICK, QUICK);
-        assert_eq!((lone, late), (30, 30));
+        let looks = 11 * IN_A_ROW;
+        let (lone, late) = syncs(&mut company, TRIAL + 10 * PATIENCE + looks, TICK, QUICK);
+        assert_eq!((lone, late), (looks, looks));
     }
 
     #[test]
@@ -147,11 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_has_become_quick_is_left_alone_again() {
+    fn a_disk_that_was_busy_for_a_while_is_left_alone_soon() {
         let mut company = Company::default();
-        syncs(&mut company, 100, TICK, QUICK);
+        syncs(&mut company, IN_A_ROW + 1, TICK, QUICK);
         assert!(company.is_wanted(Companion::WhileLate));
-        syncs(&mut company, PATIENCE, QUICK, QUICK);
+        assert_eq!(syncs(&mut company, 5_000, QUICK, QUICK), (5_000 - (TRIAL - 1), 0));
+    }
+
+    #[test]
+    fn a_disk_that_answered_with_the_tick_and_has_become_quick_is_left_alone_again() {
+        let mut company = Company::default();
+        syncs(&mut company, 2 * IN_A_ROW + TRIAL + 1, TICK, QUICK);
+        assert_eq!(syncs(&mut company, PATIENCE, QUICK, QUICK), (1, 0));
         assert_eq!(syncs(&mut company, 5_000, QUICK, QUICK), (5_000, 0));
     }
 }

@@ -11,7 +11,7 @@
 //! measurements behind the choices.
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, Env,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
     Error, Options, WriteBufferManager,
 };
 
@@ -83,10 +83,6 @@ impl RocksOptions {
         // What the crate has no function for. First, because it makes new options.
         let closing = format!("avoid_flush_during_shutdown={}", !self.flush_at_close);
         let mut options = Options::default().get_options_from_string(closing)?;
-        // Whoever waits for an answer goes first. Flushes do not step back: puts wait for them in the end.
-        let mut env = Env::new()?;
-        env.lower_thread_pool_cpu_priority();
-        options.set_env(&env);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         // A crash leaves all families at the same point.

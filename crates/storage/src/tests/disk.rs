@@ -63,7 +63,6 @@ impl Machine for InMemory {
     }
 }
 
-/// The memory engine: whole states in files, of which the newest two are kept.
 /// As in the data directory: a name and nothing else.
 impl Birth for Disk {
     fn is_born(&self) -> Result<bool, FileError> {
@@ -79,6 +78,7 @@ impl Birth for Disk {
     }
 }
 
+/// The memory engine: whole states in files, of which the newest two are kept.
 impl Home for Disk {
     fn calls(&self) -> usize {
         self.lock().1.len()

@@ -22,6 +22,7 @@ use state::schema::{Table, meta};
 use state::state::SweepProgress;
 use state::{ClusterId, LogIndex, MemberId, RequestId, State};
 
+use super::causes::chain;
 use super::story::{Story, digest};
 
 use crate::log_disk::{LogDir, LogDisk, LogEvent, LogOptions};
@@ -83,10 +84,8 @@ impl<H: Home> Member<H> {
         let row = state.reader().engine_view().get(Table::Meta, meta::CONF_STATE);
         let conf_state = row.map_err(|error| error.to_string())?.unwrap_or_default();
         let holds = Holds { index, term, time: state.time(), conf_state };
-        let text = |error: LogStartError| match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}, acknowledged {}", story.acknowledged()),
-            None => format!("{error}, acknowledged {}", story.acknowledged()),
-        };
+        let acknowledged = story.acknowledged();
+        let text = |error: LogStartError| format!("{}, acknowledged {acknowledged}", chain(&error));
         let recovered = recover(&home, index).map_err(text)?;
         let opened_at = index.max(LogIndex(recovered.last_index()));
         let consensus = Consensus::open(config(), recovered, &holds);

@@ -1,5 +1,6 @@
 //! Order, truth and failure of reports.
 
+use super::super::company::LATE;
 use super::faulty::{FaultyDisk, Planted};
 use super::*;
 
@@ -198,18 +199,14 @@ fn dropping_the_disk_finishes_what_was_handed_over() {
     assert_eq!(rig.end(), (persisted(1..=200), vec![]));
 }
 
-fn with_companion() -> Rig {
-    let options = LogOptions {
-        segment_bytes: SEGMENT_BYTES,
-        companion: Companion::Always,
-        ..LogOptions::default()
-    };
+fn with_companion(companion: Companion) -> Rig {
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, companion, ..LogOptions::default() };
     Rig::with(FaultyDisk::default(), options).expect("the disk starts well")
 }
 
 #[test]
 fn a_lone_sync_gets_company_by_which_nothing_is_acknowledged() {
-    let mut rig = with_companion();
+    let mut rig = with_companion(Companion::Always);
     rig.disk.world().faults.hold_syncs = true;
     rig.append(100).expect("append");
     let companion = rig.disk.held_companion();
@@ -223,9 +220,42 @@ fn a_lone_sync_gets_company_by_which_nothing_is_acknowledged() {
     assert_eq!(rig.end(), (vec![], vec![]));
 }
 
+/// A write whose sync is alone in flight and late.
+fn late_and_alone(rig: &mut Rig) {
+    rig.append(100).expect("append");
+    let held = rig.disk.held(1);
+    let nothing = rig.events.recv_timeout(2 * LATE);
+    assert!(nothing.is_err(), "acknowledged and not durable: {nothing:?}");
+    assert_eq!(rig.disk.world().held.len(), 1, "it is alone");
+    rig.disk.finish(held[0]);
+    assert!(matches!(rig.hear(), Heard::Persisted(_)));
+}
+
+#[test]
+fn three_late_syncs_that_were_alone_to_their_end_bring_company() {
+    let mut rig = with_companion(Companion::WhileLate);
+    rig.disk.world().faults.hold_syncs = true;
+    late_and_alone(&mut rig);
+    late_and_alone(&mut rig);
+    // Late, and not alone to its end: tells nothing.
+    rig.append(100).expect("append");
+    rig.disk.held(1);
+    rig.append(100).expect("append");
+    let both = rig.disk.held(2);
+    assert!(rig.events.recv_timeout(2 * LATE).is_err());
+    both.into_iter().for_each(|ticket| rig.disk.finish(ticket));
+    assert_eq!(rig.hear_many(2), persisted(3..=4));
+    late_and_alone(&mut rig);
+    rig.append(100).expect("append");
+    rig.disk.held_companion();
+    rig.disk.let_go();
+    assert_eq!(rig.hear(), Heard::Persisted(6));
+    assert_eq!(rig.end(), (vec![], vec![]));
+}
+
 #[test]
 fn an_error_that_the_companion_meets_is_a_failure_like_any_other() {
-    let mut rig = with_companion();
+    let mut rig = with_companion(Companion::Always);
     rig.disk.world().faults.hold_syncs = true;
     rig.append(100).expect("append");
     let companion = rig.disk.held_companion();
@@ -238,7 +268,7 @@ fn an_error_that_the_companion_meets_is_a_failure_like_any_other() {
 
 #[test]
 fn every_report_is_true_with_companions_and_writes_by_the_caller() {
-    let mut rig = with_companion();
+    let mut rig = with_companion(Companion::Always);
     for number in 1..=300 {
         let write = rig.next_write(700);
         if let Some(event) = rig.log.append_inline(write).expect("append") {
