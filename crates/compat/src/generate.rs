@@ -101,8 +101,12 @@ impl Generator {
         if let Some(planned) = self.planned.pop_front() {
             return planned;
         }
-        if !world.alarms.is_empty() && self.rng.u32(0..6) == 0 {
-            return self.disarm(world);
+        if !world.alarms.is_empty() && self.rng.u32(0..5) == 0 {
+            return choose! { self.rng;
+                3 => self.disarm(world),
+                // Only now it has something to tell.
+                1 => Step::call("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}),
+            };
         }
         self.steps_count += 1;
         if self.steps_count.is_multiple_of(SETTLE_EVERY) {

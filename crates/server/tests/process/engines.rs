@@ -9,8 +9,9 @@
 
 use std::fs;
 
+use child::finished::run;
+
 use crate::member::{Member, command};
-use child::run;
 
 /// Starts it again on its ports and its data; tells the exit code and what it says.
 fn start_with(member: &Member, flags: &[&str]) -> (Option<i32>, String) {

@@ -2,6 +2,7 @@
 
 use super::faulty::FaultyDisk;
 use super::*;
+use crate::folder::Names;
 use crate::log_disk::segment_files::SegmentFiles;
 
 fn names(rig: &Rig, kind: &str) -> Vec<String> {
